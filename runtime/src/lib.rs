@@ -1,1 +1,7 @@
-//! annals.
+//! annals: an event-sourcing server that runs your aggregates as sandboxed WebAssembly.
+//!
+//! `ARCHITECTURE.md` is the map of the rooms and of what each promises the others.
+
+pub mod store;
+pub mod vocabulary;
+pub mod wasm;

@@ -1,0 +1,24 @@
+//! The words that every room shares: ids, commands, events, commits, manifests, limits and time.
+//! This room knows no other room, no I/O and no foreign crate beyond serialisation.
+
+pub mod clock;
+pub mod commit;
+pub mod cursor;
+pub mod guest;
+pub mod ids;
+pub mod limits;
+pub mod manifest;
+
+pub use clock::{Clock, ManualClock, Millis, SystemClock};
+pub use commit::{
+    CommandRecord, Commit, Committed, ContextRecord, IdempotencyRecord, NewEvent, Origin, Outcome,
+    RecordedEvent,
+};
+pub use cursor::{Cursor, CursorError};
+pub use guest::{Context, Decision, GuestCommand, Rejection};
+pub use ids::{
+    AggregateId, AggregateKey, AggregateType, CommandName, Epoch, EventType, IdempotencyKey, InvalidName,
+    LaneEpoch, LogId, ModuleDigest, Position, RequestHash, Version,
+};
+pub use limits::Limits;
+pub use manifest::{CommandSchema, EventSchema, Manifest};
