@@ -13,6 +13,7 @@
 
 use std::{
     fs,
+    os::unix::fs::MetadataExt as _,
     path::Path,
     sync::{
         Arc, Condvar, Mutex,
@@ -143,10 +144,11 @@ fn write(store: &LocalStore, numbers: std::ops::Range<u64>, in_flight: u64, keye
     }
 }
 
+/// What files take on the disk. redb doubles the length of a file as it grows, and leaves the rest a hole.
 fn size(path: &Path) -> u64 {
     let Ok(found) = fs::metadata(path) else { return 0 };
     if found.is_file() {
-        return found.len();
+        return found.blocks() * 512;
     }
     let entries = fs::read_dir(path).unwrap();
     entries.map(|entry| size(&entry.unwrap().path())).sum()

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, SendError, Sender, bounded};
 
 use super::{AppendError, Completion, Proposal, listeners::complete};
 
@@ -82,10 +82,9 @@ impl Queue {
             drop(closing);
             return complete(done, Err(closed()));
         }
-        if let Err(refused) = self.sender.send(Message::Propose(Box::new((proposal, done)))) {
-            if let Message::Propose(queued) = refused.into_inner() {
-                complete(queued.1, Err(closed()));
-            }
+        let sent = self.sender.send(Message::Propose(Box::new((proposal, done))));
+        if let Err(SendError(Message::Propose(queued))) = sent {
+            complete(queued.1, Err(closed()));
         }
     }
 

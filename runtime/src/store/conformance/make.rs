@@ -28,7 +28,7 @@ impl Rng {
     }
 
     /// The next number (SplitMix64).
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -38,7 +38,7 @@ impl Rng {
 
     /// A number below a bound.
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound.max(1)
+        self.number() % bound.max(1)
     }
 
     /// True once in so many times.
@@ -66,7 +66,7 @@ pub fn key(aggregate_type: &str, id: &str) -> AggregateKey {
 #[must_use]
 pub fn event(salt: u64, payload_bytes: usize) -> NewEvent {
     let mut rng = Rng::new(salt);
-    let payload: Vec<u8> = (0..payload_bytes).map(|_| rng.next() as u8).collect();
+    let payload: Vec<u8> = (0..payload_bytes).map(|_| rng.number() as u8).collect();
     NewEvent {
         event_type: EventType::parse(["deposited", "withdrawn", "Closed.v2"][(salt % 3) as usize]).unwrap(),
         schema: (salt % 4) as u32 + 1,
@@ -87,27 +87,27 @@ pub fn commit(key: &AggregateKey, expected: u64, idempotency: Option<&str>, even
         first_version: Version(expected + 1),
         command: CommandRecord {
             name: CommandName::parse("deposit").unwrap(),
-            payload: (salt % 5 != 0).then(|| Bytes::from(format!("{{\"amount\":{salt}}}"))),
+            payload: (!salt.is_multiple_of(5)).then(|| Bytes::from(format!("{{\"amount\":{salt}}}"))),
         },
         context: ContextRecord {
             now: 1_700_000_000_000 + expected * 1_000,
             seed: [salt, !salt],
-            actor: (salt % 2 == 0).then(|| "tester".to_owned()),
-            correlation_id: if salt % 3 == 0 {
+            actor: (salt.is_multiple_of(2)).then(|| "tester".to_owned()),
+            correlation_id: if salt.is_multiple_of(3) {
                 "outside".to_owned()
             } else {
                 command_id.clone()
             },
             command_id,
-            causation_id: (salt % 7 == 0).then(|| "cause".to_owned()),
-            traceparent: (salt % 4 == 0)
+            causation_id: (salt.is_multiple_of(7)).then(|| "cause".to_owned()),
+            traceparent: (salt.is_multiple_of(4))
                 .then(|| "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
         },
         idempotency: idempotency.map(|text| IdempotencyRecord {
             key: IdempotencyKey::parse(text).unwrap(),
             request: RequestHash([salt as u8; 32]),
         }),
-        outcome: if events.is_empty() && salt % 2 == 0 {
+        outcome: if events.is_empty() && salt.is_multiple_of(2) {
             Outcome::Rejected {
                 code: "insufficient-funds".to_owned(),
                 message: "balance 1 is less than 2".to_owned(),

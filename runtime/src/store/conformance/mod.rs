@@ -19,12 +19,17 @@ pub use model::{Observation, observe};
 
 use super::EventStore;
 
+/// Makes a new, empty store.
+pub type Create<'a> = &'a dyn Fn() -> Arc<dyn EventStore>;
+/// Closes a store and opens it again.
+pub type Reopen<'a> = &'a dyn Fn(Arc<dyn EventStore>) -> Arc<dyn EventStore>;
+
 /// An engine under test.
 pub struct Subject<'a> {
     /// A new, empty store.
-    pub create: &'a dyn Fn() -> Arc<dyn EventStore>,
+    pub create: Create<'a>,
     /// Closes a store and opens it again; none for an engine that forgets.
-    pub reopen: Option<&'a dyn Fn(Arc<dyn EventStore>) -> Arc<dyn EventStore>>,
+    pub reopen: Option<Reopen<'a>>,
 }
 
 impl Subject<'_> {

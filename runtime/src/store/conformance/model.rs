@@ -112,7 +112,7 @@ fn read_feed(store: &dyn EventStore, limit: PageLimit) -> Vec<RecordedEvent> {
 
 /// What must be seen after these commits.
 #[must_use]
-pub fn expected(
+pub(super) fn expected(
     commits: &[Arc<Committed>],
     aggregates: &BTreeSet<AggregateKey>,
     keys: &BTreeSet<(AggregateKey, IdempotencyKey)>,
@@ -187,7 +187,7 @@ fn random_script(subject: &Subject<'_>, seed: u64) {
         });
         keys.extend(slot);
         let events = (0..rng.below(4))
-            .map(|_| event(rng.next(), rng.below(300) as usize))
+            .map(|_| event(rng.number(), rng.below(300) as usize))
             .collect();
         life += 1;
         let proposed = commit(&key, expected_head, idempotency.as_deref(), events);

@@ -5,7 +5,7 @@ use std::{
     fmt,
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
 
@@ -26,7 +26,7 @@ pub(in crate::store) trait Files: fmt::Debug + Send + Sync {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// The names in a folder, without the folder, in order. The folder is created when it does not exist.
     fn list(&self, folder: &str) -> io::Result<Vec<String>>;
-    /// The size of a file, bytes; 0 when it does not exist.
+    /// What a file takes on the disk, bytes, without its holes; 0 when it does not exist.
     fn size(&self, name: &str) -> u64;
 }
 
@@ -117,7 +117,7 @@ impl Files for DiskFiles {
     }
 
     fn size(&self, name: &str) -> u64 {
-        fs::metadata(self.root.join(name)).map_or(0, |found| found.len())
+        fs::metadata(self.root.join(name)).map_or(0, |found| found.blocks() * 512)
     }
 }
 

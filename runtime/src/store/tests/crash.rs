@@ -139,14 +139,14 @@ fn a_crash_in_the_middle_of_recovery_loses_nothing_either() {
         });
         let mut ledger = Ledger::default();
         script(&disk, &options, &mut ledger);
-        let mut image = disk.after_power_loss(Fate::Torn(rng.next()));
+        let mut image = disk.after_power_loss(Fate::Torn(rng.number()));
         for _ in 0..3 {
             image.plan(Plan {
                 stop_at: Some(1 + rng.below(12)),
                 ..Plan::default()
             });
             drop(open(&image, &options));
-            image = image.after_power_loss(Fate::Torn(rng.next()));
+            image = image.after_power_loss(Fate::Torn(rng.number()));
         }
         verify(&image, &options, &ledger).unwrap_or_else(|problem| panic!("seed {seed}: {problem}"));
         images += 1;
@@ -181,7 +181,7 @@ fn writers_and_indexer_together_lose_nothing() {
             all.open.extend(ledger.open);
             all.refused.extend(ledger.refused);
         }
-        let image = disk.after_power_loss(Fate::Torn(rng.next()));
+        let image = disk.after_power_loss(Fate::Torn(rng.number()));
         verify(&image, &options, &all).unwrap_or_else(|problem| panic!("seed {seed}: {problem}"));
     }
 }

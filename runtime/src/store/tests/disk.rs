@@ -96,10 +96,6 @@ impl Disk {
         self.lock().operations
     }
 
-    pub(super) fn has_stopped(&self) -> bool {
-        self.lock().stopped
-    }
-
     /// The disk as the next start of the machine finds it.
     pub(super) fn after_power_loss(&self, fate: Fate) -> Self {
         let mut state = self.lock();
@@ -114,7 +110,7 @@ impl Disk {
             let bytes = image.survivor(fate, &mut rng);
             files.insert(name.clone(), Arc::new(Mutex::new(Image::on_disk(bytes))));
         }
-        Self::with_files(files, rng.next())
+        Self::with_files(files, rng.number())
     }
 
     pub(super) fn names(&self) -> Vec<String> {
@@ -275,7 +271,7 @@ impl StorageBackend for Handle {
             } else {
                 state.plan.failing_fsyncs -= 1;
                 // What was pending is now clean in memory, and on the disk only by chance: it is not tried again.
-                let fate = Fate::Torn(state.rng.next());
+                let fate = Fate::Torn(state.rng.number());
                 image.durable = image.survivor(fate, &mut state.rng);
                 image.pending.clear();
                 return Err(io::Error::from_raw_os_error(5));
