@@ -178,6 +178,11 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// What is left.
+    pub(in crate::store) fn rest(self) -> &'a [u8] {
+        self.whole.get(self.at..).unwrap_or_default()
+    }
+
     /// Nothing may be left.
     pub(in crate::store) fn end(self) -> Result<(), Malformed> {
         if self.at == self.whole.len() {

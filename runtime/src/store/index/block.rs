@@ -16,31 +16,50 @@ use bytes::Bytes;
 use crate::{
     store::format::{FORMAT, Malformed, Reader, Sink},
     vocabulary::{
-        AggregateKey, CommandName, Committed, EventType, ModuleDigest, Origin, Position, RecordedEvent,
-        Version,
+        AggregateKey, CommandName, Commit, Committed, EventType, ModuleDigest, Origin, Position,
+        RecordedEvent, Version,
     },
 };
 
-/// A block is closed once it has so many bytes: then it fills a page of its own, and smaller ones share pages.
-const BLOCK_BYTES: usize = 3_600;
+/// redb's page, and what a leaf page with one row takes of it: header and the ends of key and value.
+const PAGE_BYTES: usize = 4096;
+const LEAF_BYTES: usize = 16;
+/// The checksum behind a block.
+const SEAL_BYTES: usize = 4;
+/// Format and last version, at most.
+const HEAD_BYTES: usize = 11;
 
-/// Encodes the events of one aggregate as blocks, each with its first version.
-pub(super) fn encode(commits: &[Arc<Committed>]) -> Vec<(Version, Vec<u8>)> {
+/// Encodes events of one aggregate as blocks, each with its first version. The newest block of the index is gone on
+/// with until it fills a page: were every run a row of its own, half of each page would stay empty, because redb
+/// splits full pages in the middle, and nothing is ever added to the first half.
+pub(super) fn encode(
+    commits: &[Arc<Committed>],
+    newest: Option<(Version, Bytes)>,
+    key_bytes: usize,
+) -> Result<Vec<(Version, Vec<u8>)>, Malformed> {
     let mut blocks = Vec::new();
-    let mut open: Option<Builder> = None;
+    let mut open = match newest {
+        Some((first, block)) => Some(Builder::resume(first, &block)?),
+        None => None,
+    };
+    let size = PAGE_BYTES - LEAF_BYTES - SEAL_BYTES - key_bytes.min(1_024);
+    let mut changed = false;
     for committed in commits {
         let commit = &committed.commit;
         let mut at = 0;
         while at < commit.events.len() {
             let builder = open.get_or_insert_with(|| Builder::new(commit.first_version.plus(at)));
-            at += builder.push(committed, at);
-            if builder.is_full() {
-                blocks.extend(open.take().map(Builder::finish));
+            let added = builder.push(committed, at, size);
+            changed |= added > 0;
+            at += added;
+            if added == 0 {
+                blocks.extend(open.take().filter(|_| changed).map(Builder::finish));
+                changed = false;
             }
         }
     }
-    blocks.extend(open.map(Builder::finish));
-    blocks
+    blocks.extend(open.filter(|_| changed).map(Builder::finish));
+    Ok(blocks)
 }
 
 struct Builder {
@@ -60,42 +79,49 @@ impl Builder {
         }
     }
 
-    fn is_full(&self) -> bool {
-        self.body.len() >= BLOCK_BYTES
+    /// Goes on with a block.
+    fn resume(first: Version, block: &Bytes) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(block);
+        let (last, modules) = decode_head(&mut reader)?;
+        Ok(Self {
+            first,
+            last,
+            modules,
+            body: reader.rest().to_vec(),
+        })
     }
 
-    /// Adds events of a commit from the one at `from`, as many as fit, at least one; says how many.
-    fn push(&mut self, committed: &Committed, from: usize) -> usize {
+    /// Adds events of a commit from the one at `from`, as many as fit into a block of a size; says how many. An empty
+    /// block takes one whatever its size.
+    fn push(&mut self, committed: &Committed, from: usize, size: usize) -> usize {
         let commit = &committed.commit;
-        let mut room = BLOCK_BYTES.saturating_sub(self.body.len());
+        let known = self.modules.iter().position(|module| *module == commit.module);
+        let module = known.unwrap_or(self.modules.len());
+        let mut origin = Vec::with_capacity(128);
+        put_origin(commit, module, &mut origin);
+        let modules = self.modules.len() + usize::from(known.is_none());
+        // Count and position of the part are numbers of at most ten bytes, the number of modules one of three.
+        let mut used = HEAD_BYTES + 3 + modules * 32 + self.body.len() + 20 + origin.len();
         let events = commit.events.get(from..).unwrap_or_default();
         let fitting = events.iter().take_while(|event| {
-            let fits = room > 0;
-            room = room.saturating_sub(event.payload.len() + event.event_type.as_str().len() + 8);
-            fits
+            used += event.payload.len() + event.event_type.as_str().len() + 10;
+            used <= size
         });
-        let count = fitting.count().max(1).min(events.len());
-        let known = self.modules.iter().position(|module| *module == commit.module);
-        let module = known.unwrap_or_else(|| {
+        let least = usize::from(self.body.is_empty());
+        let count = fitting.count().max(least).min(events.len());
+        if count == 0 {
+            return 0;
+        }
+        if known.is_none() {
             self.modules.push(commit.module);
-            self.modules.len() - 1
-        });
-        let (context, body) = (&commit.context, &mut self.body);
-        body.number(count as u64);
-        body.number(committed.first_position.0 + from as u64);
-        body.number(context.now);
-        body.number(module as u64);
-        body.text(commit.command.name.as_str());
-        body.text(&context.command_id);
-        let correlation = Some(&context.correlation_id).filter(|id| **id != context.command_id);
-        body.text_or_none(correlation.map(String::as_str));
-        body.text_or_none(context.causation_id.as_deref());
-        body.text_or_none(context.actor.as_deref());
-        body.text_or_none(context.traceparent.as_deref());
+        }
+        self.body.number(count as u64);
+        self.body.number(committed.first_position.0 + from as u64);
+        self.body.extend_from_slice(&origin);
         for event in events.iter().take(count) {
-            body.text(event.event_type.as_str());
-            body.number(u64::from(event.schema));
-            body.blob(&event.payload);
+            self.body.text(event.event_type.as_str());
+            self.body.number(u64::from(event.schema));
+            self.body.blob(&event.payload);
         }
         self.last = self.last.plus(count);
         count
@@ -113,13 +139,34 @@ impl Builder {
     }
 }
 
-/// The last version in a block.
-pub(super) fn last_version(bytes: &Bytes) -> Result<Version, Malformed> {
-    let mut reader = Reader::new(bytes);
+fn put_origin(commit: &Commit, module: usize, bytes: &mut Vec<u8>) {
+    let context = &commit.context;
+    bytes.number(context.now);
+    bytes.number(module as u64);
+    bytes.text(commit.command.name.as_str());
+    bytes.text(&context.command_id);
+    let correlation = Some(&context.correlation_id).filter(|id| **id != context.command_id);
+    bytes.text_or_none(correlation.map(String::as_str));
+    bytes.text_or_none(context.causation_id.as_deref());
+    bytes.text_or_none(context.actor.as_deref());
+    bytes.text_or_none(context.traceparent.as_deref());
+}
+
+fn decode_head(reader: &mut Reader<'_>) -> Result<(Version, Vec<ModuleDigest>), Malformed> {
     if reader.byte()? != FORMAT {
         return Err(Malformed("block: its format is not known here"));
     }
-    reader.number().map(Version)
+    let last = Version(reader.number()?);
+    let mut modules = Vec::new();
+    for _ in 0..reader.number()? {
+        modules.push(ModuleDigest(reader.array()?));
+    }
+    Ok((last, modules))
+}
+
+/// The last version in a block.
+pub(super) fn last_version(bytes: &Bytes) -> Result<Version, Malformed> {
+    decode_head(&mut Reader::new(bytes)).map(|(last, _)| last)
 }
 
 /// Reads the events of a block.
@@ -129,14 +176,7 @@ pub(super) fn decode(
     first: Version,
 ) -> Result<Vec<RecordedEvent>, Malformed> {
     let mut reader = Reader::new(bytes);
-    if reader.byte()? != FORMAT {
-        return Err(Malformed("block: its format is not known here"));
-    }
-    let last = Version(reader.number()?);
-    let mut modules = Vec::new();
-    for _ in 0..reader.number()? {
-        modules.push(ModuleDigest(reader.array()?));
-    }
+    let (last, modules) = decode_head(&mut reader)?;
     let mut events = Vec::new();
     let mut version = first;
     while version <= last {

@@ -4,11 +4,14 @@
 //! aggregate   type | 0 | id | 0            (neither holds control characters)
 //! heads       aggregate
 //! events      aggregate | first version u64 BE
-//! outcomes    aggregate | idempotency key
+//! outcomes    aggregate | idempotency key text          (a UUID takes 17 bytes)
 //! snapshots   aggregate | version u64 BE | module 32
 //! ```
 
-use crate::vocabulary::{AggregateId, AggregateKey, AggregateType, IdempotencyKey, ModuleDigest, Version};
+use crate::{
+    store::format::Sink as _,
+    vocabulary::{AggregateId, AggregateKey, AggregateType, IdempotencyKey, ModuleDigest, Version},
+};
 
 /// What every key of an aggregate begins with.
 pub(super) fn aggregate(key: &AggregateKey) -> Vec<u8> {
@@ -48,7 +51,7 @@ pub(super) fn version_of(key: &[u8], aggregate: &[u8]) -> Option<Version> {
 /// The key of an outcome.
 pub(super) fn outcome(key: &AggregateKey, idempotency: &IdempotencyKey) -> Vec<u8> {
     let mut bytes = aggregate(key);
-    bytes.extend_from_slice(idempotency.as_str().as_bytes());
+    bytes.text(idempotency.as_str());
     bytes
 }
 

@@ -310,6 +310,16 @@ impl Index {
         Arc::clone(&database)
     }
 
+    fn suspect(&self, what: &str, problem: &str) {
+        if !self.suspect.swap(true, Ordering::AcqRel) {
+            tracing::error!(
+                problem,
+                what,
+                "the index is damaged and will be rebuilt from the log"
+            );
+        }
+    }
+
     /// Reads, and suspects the file when its bytes do not check out.
     fn read<T>(
         &self,
@@ -324,13 +334,7 @@ impl Index {
             Err(fault) if fault.is_damage() => fault.to_string(),
             Err(fault) => return Err(IndexError::Unavailable(format!("the index: {fault}"))),
         };
-        if !self.suspect.swap(true, Ordering::AcqRel) {
-            tracing::error!(
-                problem,
-                what,
-                "the index is damaged and will be rebuilt from the log"
-            );
-        }
+        self.suspect(what, &problem);
         Err(IndexError::Damaged(format!("{what}, in the index: {problem}")))
     }
 }
