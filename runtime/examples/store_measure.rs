@@ -231,43 +231,38 @@ fn chunks(directory: &Path) {
 fn segments(directory: &Path) {
     println!("\nsegment limit | log files | open after an abort | open after closing");
     for segment_mib in [64_u64, 256, 1_024] {
-        let options = StoreOptions {
-            segment_bytes: segment_mib << 20,
-            ..StoreOptions::default()
-        };
-        let store = fresh(directory, options.clone());
-        write(&store, 0..1_200_000, 2_048, false);
-        // A copy of the files while they are open is what an abort leaves behind.
-        let copy = directory.with_extension("abort");
-        copy_all(directory, &copy);
-        store.close();
-        drop(store);
-        let open = |path: &Path| {
+        if directory.exists() {
+            fs::remove_dir_all(directory).unwrap();
+        }
+        // A process that aborts while everything is open.
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([directory.parent().unwrap().to_str().unwrap(), "abort"])
+            .env("SEGMENT_MIB", segment_mib.to_string())
+            .status()
+            .unwrap();
+        assert!(!child.success(), "it aborts");
+        let open = || {
             let started = Instant::now();
-            drop(LocalStore::open(path, options.clone()).unwrap());
+            drop(LocalStore::open(directory, segment_options(segment_mib)).unwrap());
             started.elapsed()
         };
         let files = fs::read_dir(directory.join("log")).unwrap().count();
-        println!(
-            "{segment_mib} MiB | {files} | {:.2?} | {:.2?}",
-            open(&copy),
-            open(directory)
-        );
-        fs::remove_dir_all(copy).unwrap();
+        println!("{segment_mib} MiB | {files} | {:.2?} | {:.2?}", open(), open());
     }
 }
 
-fn copy_all(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy_all(&path, &target);
-        } else {
-            fs::copy(&path, target).unwrap();
-        }
+fn segment_options(segment_mib: u64) -> StoreOptions {
+    StoreOptions {
+        segment_bytes: segment_mib << 20,
+        ..StoreOptions::default()
     }
+}
+
+fn write_and_abort(directory: &Path) {
+    let segment_mib = std::env::var("SEGMENT_MIB").unwrap().parse().unwrap();
+    let store = fresh(directory, segment_options(segment_mib));
+    write(&store, 0..1_000_000, 2_048, false);
+    std::process::abort();
 }
 
 fn cold(directory: &Path) {
@@ -318,6 +313,9 @@ fn main() {
     let directory = Path::new(&directory).join("store-measure");
     fs::create_dir_all(directory.parent().unwrap()).unwrap();
     let what = arguments.next();
+    if what.as_deref() == Some("abort") {
+        return write_and_abort(&directory);
+    }
     let wanted = |name: &str| what.as_deref().is_none_or(|what| what == name);
     floor(&directory);
     for (name, measure) in [

@@ -33,6 +33,8 @@ pub(in crate::store) struct Database {
     name: String,
     cache_bytes: usize,
     mode: Mode,
+    /// Commits carry what redb needs to open the file at once after an abort, for a second fsync each.
+    quick_repair: bool,
     /// A write failed: the handle refuses everything but what it has in its cache, and is to be replaced.
     failed: AtomicBool,
     /// redb panicked: its locks may be poisoned, so the handle is replaced before anything else.
@@ -68,12 +70,19 @@ impl Database {
             name,
             cache_bytes,
             mode,
+            quick_repair: false,
             failed: AtomicBool::new(false),
             poisoned: AtomicBool::new(false),
             damaged: AtomicBool::new(false),
             shut: AtomicBool::new(false),
             open: RwLock::new(None),
         }
+    }
+
+    /// For a large file whose commits nobody waits for.
+    pub(in crate::store) fn with_quick_repair(mut self) -> Self {
+        self.quick_repair = true;
+        self
     }
 
     /// Creates a file with content that is there in full or not at all: it gets its name last.
@@ -143,6 +152,7 @@ impl Database {
             // After a panic it is leaked: dropping it on poisoned locks would panic again, which aborts the process.
             let mut transaction = ManuallyDrop::new(handle.redb.begin_write()?);
             transaction.set_durability(Durability::Immediate)?;
+            transaction.set_quick_repair(self.quick_repair);
             let result = call(&transaction);
             let transaction = ManuallyDrop::into_inner(transaction);
             let value = result?;

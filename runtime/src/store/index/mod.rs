@@ -340,5 +340,5 @@ impl Index {
 }
 
 fn database(files: &Arc<dyn Files>, name: &str, cache_bytes: usize) -> Database {
-    Database::new(Arc::clone(files), name.to_owned(), cache_bytes, Mode::Writable)
+    Database::new(Arc::clone(files), name.to_owned(), cache_bytes, Mode::Writable).with_quick_repair()
 }

@@ -91,13 +91,8 @@ fn operations_of_script(options: &StoreOptions) -> u64 {
     disk.operations()
 }
 
-fn fates(seed: u64) -> [Fate; 4] {
-    [
-        Fate::Lost,
-        Fate::Kept,
-        Fate::Torn(seed),
-        Fate::Torn(seed + 1_000_000),
-    ]
+fn fates(seed: u64) -> [Fate; 3] {
+    [Fate::Lost, Fate::Kept, Fate::Torn(seed)]
 }
 
 #[test]
@@ -130,7 +125,7 @@ fn a_crash_in_the_middle_of_recovery_loses_nothing_either() {
     let options = quiet();
     let operations = operations_of_script(&options);
     let mut images = 0;
-    for seed in 0..150_u64 {
+    for seed in 0..100_u64 {
         let mut rng = Rng::new(seed);
         let disk = Disk::new(seed);
         disk.plan(Plan {
@@ -157,7 +152,7 @@ fn a_crash_in_the_middle_of_recovery_loses_nothing_either() {
 #[test]
 fn writers_and_indexer_together_lose_nothing() {
     let options = tiny();
-    for seed in 0..60_u64 {
+    for seed in 0..40_u64 {
         let mut rng = Rng::new(seed);
         let disk = Disk::new(seed);
         let store = open(&disk, &options).unwrap();

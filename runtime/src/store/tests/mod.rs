@@ -2,7 +2,9 @@
 
 mod crash;
 mod damage;
+mod directory;
 mod disk;
 mod engines;
 mod faults;
+mod format;
 mod ledger;
