@@ -2,6 +2,8 @@
 //!
 //! `ARCHITECTURE.md` is the map of the rooms and of what each promises the others.
 
+pub mod cli;
+pub mod client;
 pub mod store;
 pub mod vocabulary;
 pub mod wasm;
