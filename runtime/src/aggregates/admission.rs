@@ -15,7 +15,10 @@ pub(crate) struct Gauge {
 
 impl Gauge {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { used: AtomicUsize::new(0), limit })
+        Arc::new(Self {
+            used: AtomicUsize::new(0),
+            limit,
+        })
     }
 
     pub(crate) fn limit(&self) -> usize {
@@ -25,8 +28,13 @@ impl Gauge {
     /// Takes `amount` until the permit is dropped; none when that would exceed the limit.
     pub(crate) fn take(self: &Arc<Self>, amount: usize) -> Option<Permit> {
         let fits = |used: usize| used.checked_add(amount).filter(|sum| *sum <= self.limit);
-        self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).ok()?;
-        Some(Permit { gauge: Arc::clone(self), amount })
+        self.used
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, fits)
+            .ok()?;
+        Some(Permit {
+            gauge: Arc::clone(self),
+            amount,
+        })
     }
 }
 

@@ -43,16 +43,24 @@ pub(crate) struct Cells {
 impl Cells {
     /// No cells yet; at most `limit`.
     pub(crate) fn new(limit: usize) -> Self {
-        Self { slots: Vec::new(), generation: 0, limit }
+        Self {
+            slots: Vec::new(),
+            generation: 0,
+            limit,
+        }
     }
 
     /// A cell of the module with room for one more live object; a new one where there is none, or where a fresh one is
     /// asked for.
     pub(crate) fn room_for(&mut self, module: &Arc<Module>, fresh: bool) -> Result<CellId, Fault> {
-        let fits = |slot: &Slot| slot.module == module.digest() && slot.cell.has_room() && !slot.cell.is_draining();
+        let fits =
+            |slot: &Slot| slot.module == module.digest() && slot.cell.has_room() && !slot.cell.is_draining();
         let found = self.slots.iter().enumerate().find_map(|(index, slot)| {
             let slot = slot.as_ref().filter(|slot| fits(slot))?;
-            Some(CellId { slot: index, generation: slot.generation })
+            Some(CellId {
+                slot: index,
+                generation: slot.generation,
+            })
         });
         match found {
             Some(id) if !fresh => Ok(id),
@@ -67,13 +75,24 @@ impl Cells {
                 self.slots.push(None);
                 self.slots.len() - 1
             }
-            None => return Err(Fault::Host { what: format!("all {} cells of the shard are in use", self.limit) }),
+            None => {
+                return Err(Fault::Host {
+                    what: format!("all {} cells of the shard are in use", self.limit),
+                });
+            }
         };
         let cell = Cell::new(module)?;
         self.generation += 1;
-        let id = CellId { slot, generation: self.generation };
+        let id = CellId {
+            slot,
+            generation: self.generation,
+        };
         if let Some(place) = self.slots.get_mut(slot) {
-            *place = Some(Slot { generation: self.generation, module: module.digest(), cell });
+            *place = Some(Slot {
+                generation: self.generation,
+                module: module.digest(),
+                cell,
+            });
         }
         Ok(id)
     }
@@ -99,7 +118,9 @@ impl Cells {
     /// Drops the cell with everything in it. Its neighbours find out lazily, by [`Cells::is_alive`].
     pub(crate) fn retire(&mut self, id: CellId) {
         if let Some(place) = self.slots.get_mut(id.slot)
-            && place.as_ref().is_some_and(|slot| slot.generation == id.generation)
+            && place
+                .as_ref()
+                .is_some_and(|slot| slot.generation == id.generation)
         {
             *place = None;
         }
@@ -112,10 +133,5 @@ impl Cells {
         if released.is_err() || cell.live() == 0 {
             self.retire(placed.cell);
         }
-    }
-
-    /// How many cells there are.
-    pub(crate) fn len(&self) -> usize {
-        self.slots.iter().flatten().count()
     }
 }

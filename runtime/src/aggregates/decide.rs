@@ -4,14 +4,13 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use crate::{
     store::{EventStore, Head},
     vocabulary::{
-        AggregateKey, Clock, CommandRecord, Commit, Committed, Context, ContextRecord, Decision, GuestCommand,
-        IdempotencyRecord, NewEvent, Outcome, Position, Rejection,
+        AggregateKey, Clock, CommandRecord, Commit, Committed, Context, ContextRecord, Decision,
+        GuestCommand, IdempotencyRecord, NewEvent, Outcome, Position, Rejection,
     },
     wasm::{AppliedEvent, Fault, Handled, Module, Refusal},
 };
@@ -52,15 +51,23 @@ pub(crate) struct Failed {
 
 impl Failed {
     fn harmless(error: CommandError) -> Self {
-        Self { error, drop_live: false, retry_alone: false }
+        Self {
+            error,
+            drop_live: false,
+            retry_alone: false,
+        }
     }
 }
 
 impl Decide<'_> {
     /// The first answer to the command's idempotency key, when there is one.
     pub(crate) fn first_answer(&self) -> Result<Option<Answer>, CommandError> {
-        let Some(key) = &self.request.idempotency else { return Ok(None) };
-        let Some(committed) = self.store.outcome(&self.request.key, key)? else { return Ok(None) };
+        let Some(key) = &self.request.idempotency else {
+            return Ok(None);
+        };
+        let Some(committed) = self.store.outcome(&self.request.key, key)? else {
+            return Ok(None);
+        };
         replay(committed, self.request).map(Some)
     }
 
@@ -78,30 +85,51 @@ impl Decide<'_> {
         CommandError::UnknownCommand {
             aggregate_type: manifest.aggregate_type.clone(),
             command: self.request.command.clone(),
-            known: manifest.commands.iter().map(|command| command.name.clone()).collect(),
+            known: manifest
+                .commands
+                .iter()
+                .map(|command| command.name.clone())
+                .collect(),
         }
     }
 
     /// Asks the module, and applies what it decided to the live object.
     pub(crate) fn decide(&self, cells: &mut Cells, placed: &Placed, head: Head) -> Result<Decided, Failed> {
         let context = self.context(head);
-        let command = GuestCommand { name: self.request.command.clone(), payload: self.request.payload.clone() };
-        let handled = self.call(cells, placed.cell, |cell| cell.handle(&placed.live, &context, &command))?;
+        let command = GuestCommand {
+            name: self.request.command.clone(),
+            payload: self.request.payload.clone(),
+        };
+        let handled = self.call(cells, placed.cell, |cell| {
+            cell.handle(&placed.live, &context, &command)
+        })?;
         let Handled { fuel, outcome } = handled;
         let decision = match outcome {
             Ok(decision) => decision,
-            Err(Refusal::Rejected(rejection)) => {
-                let outcome = rejected(self.module, rejection, fuel).map_err(|fault| self.bad_decision(fault))?;
+            Err(Refusal::Rejected(Rejection {
+                code,
+                message,
+                details,
+            })) => {
+                let outcome = Outcome::Rejected {
+                    code,
+                    message,
+                    details,
+                    fuel,
+                };
                 return Ok(self.record_or_answer(self.commit(head, context, outcome, Vec::new())));
             }
             Err(Refusal::UnknownCommand) => return Err(Failed::harmless(self.unknown_command())),
             Err(Refusal::Malformed { pointer, problem }) => {
                 let command = self.request.command.clone();
-                return Err(Failed::harmless(CommandError::Malformed { command, pointer, problem }));
+                return Err(Failed::harmless(CommandError::Malformed {
+                    command,
+                    pointer,
+                    problem,
+                }));
             }
         };
         let Decision { events, reply } = decision;
-        check_decision(self.module, &events, reply.as_ref()).map_err(|fault| self.bad_decision(fault))?;
         let commit = self.commit(head, context, Outcome::Accepted { reply, fuel }, events);
         if !commit.events.is_empty() {
             self.apply(cells, placed, &commit)?;
@@ -140,7 +168,11 @@ impl Decide<'_> {
         if broken.is_empty() {
             return Ok(());
         }
-        Err(Failed { error: CommandError::InvariantBroken { broken }, drop_live: true, retry_alone: false })
+        Err(Failed {
+            error: CommandError::InvariantBroken { broken },
+            drop_live: true,
+            retry_alone: false,
+        })
     }
 
     /// Calls the cell; any fault retires it.
@@ -150,7 +182,9 @@ impl Decide<'_> {
         id: CellId,
         call: impl FnOnce(&mut crate::wasm::Cell) -> Result<T, Fault>,
     ) -> Result<T, Failed> {
-        let Some(cell) = cells.get(id) else { return Err(self.bad_decision(Fault::Retired)) };
+        let Some(cell) = cells.get(id) else {
+            return Err(self.bad_decision(Fault::Retired));
+        };
         let neighbours = cell.live() > 1;
         let fault = match call(cell) {
             Ok(value) => return Ok(value),
@@ -158,11 +192,19 @@ impl Decide<'_> {
         };
         cells.retire(id);
         let retry_alone = neighbours && matches!(fault, Fault::MemoryLimit { .. });
-        Err(Failed { error: fault_report(self.ids, &self.request.key, fault), drop_live: true, retry_alone })
+        Err(Failed {
+            error: fault_report(self.ids, &self.request.key, fault),
+            drop_live: true,
+            retry_alone,
+        })
     }
 
     fn bad_decision(&self, fault: Fault) -> Failed {
-        Failed { error: fault_report(self.ids, &self.request.key, fault), drop_live: true, retry_alone: false }
+        Failed {
+            error: fault_report(self.ids, &self.request.key, fault),
+            drop_live: true,
+            retry_alone: false,
+        }
     }
 
     /// A decision without events is recorded only when a key asks for it.
@@ -171,19 +213,31 @@ impl Decide<'_> {
             return Decided::Propose(commit);
         }
         let first_position = Position(self.store.last_position().0 + 1);
-        Decided::Answer(Answer { committed: Arc::new(Committed { commit, first_position }), replayed: false })
+        Decided::Answer(Answer {
+            committed: Arc::new(Committed {
+                commit,
+                first_position,
+            }),
+            replayed: false,
+        })
     }
 
     fn context(&self, head: Head) -> Context {
         let request = self.request;
-        let command_id = request.idempotency.as_ref().map_or_else(|| self.ids.draw(), |key| key.as_str().to_owned());
+        let command_id = request
+            .idempotency
+            .as_ref()
+            .map_or_else(|| self.ids.draw(), |key| key.as_str().to_owned());
         Context {
             aggregate_id: request.key.aggregate_id.clone(),
             version: head.version,
             now: self.clock.now().max(head.recorded_at),
             seed: seed(&request.key, &command_id),
             actor: request.actor.clone(),
-            correlation_id: request.correlation_id.clone().unwrap_or_else(|| command_id.clone()),
+            correlation_id: request
+                .correlation_id
+                .clone()
+                .unwrap_or_else(|| command_id.clone()),
             causation_id: request.causation_id.clone(),
             command_id,
         }
@@ -208,10 +262,10 @@ impl Decide<'_> {
                 causation_id: context.causation_id,
                 traceparent: request.traceparent.clone(),
             },
-            idempotency: request
-                .idempotency
-                .clone()
-                .map(|key| IdempotencyRecord { key, request: request.hash() }),
+            idempotency: request.idempotency.clone().map(|key| IdempotencyRecord {
+                key,
+                request: request.hash(),
+            }),
             outcome,
             module: self.module.digest(),
             events,
@@ -222,12 +276,18 @@ impl Decide<'_> {
 /// The first answer for a retry, provided that it is the same request.
 pub(crate) fn replay(committed: Arc<Committed>, request: &CommandRequest) -> Result<Answer, CommandError> {
     match &committed.commit.idempotency {
-        Some(record) if record.request == request.hash() => Ok(Answer { committed, replayed: true }),
+        Some(record) if record.request == request.hash() => Ok(Answer {
+            committed,
+            replayed: true,
+        }),
         Some(record) => Err(CommandError::KeyReused {
             key: record.key.clone(),
             first_command: committed.commit.command.name.clone(),
         }),
-        None => Ok(Answer { committed, replayed: true }),
+        None => Ok(Answer {
+            committed,
+            replayed: true,
+        }),
     }
 }
 
@@ -238,70 +298,25 @@ pub(crate) fn fault_report(ids: &UniqueIds, key: &AggregateKey, fault: Fault) ->
     CommandError::Fault { fault, diagnosis }
 }
 
-fn rejected(module: &Module, rejection: Rejection, fuel: u64) -> Result<Outcome, Fault> {
-    let Rejection { code, message, details } = rejection;
-    if let Some(details) = &details {
-        check_json(details, || format!("the details of the rejection `{code}`"))?;
-    }
-    if code.is_empty() {
-        let what = format!("`{}` rejected without a code", module.manifest().aggregate_type);
-        return Err(Fault::BadOutput { what });
-    }
-    Ok(Outcome::Rejected { code, message, details, fuel })
-}
-
-/// Whether the decision keeps to what the manifest promised.
-fn check_decision(module: &Module, events: &[NewEvent], reply: Option<&Bytes>) -> Result<(), Fault> {
-    let manifest = module.manifest();
-    let json = is_json(&manifest.payload_encoding);
-    for event in events {
-        let NewEvent { event_type, schema, payload } = event;
-        if !manifest.records(event_type, *schema) {
-            let known: Vec<String> =
-                manifest.records.iter().map(|event| format!("{}@{}", event.event_type, event.schema)).collect();
-            let what = format!(
-                "the event `{event_type}` at schema {schema} is not in the manifest, which declares {}",
-                known.join(", ")
-            );
-            return Err(Fault::BadOutput { what });
-        }
-        if json {
-            check_json(payload, || format!("the payload of the event `{event_type}`"))?;
-        }
-    }
-    match reply {
-        Some(reply) if json => check_json(reply, || "the reply".to_owned()),
-        _ => Ok(()),
-    }
-}
-
-/// Whether payloads of this media type are JSON.
-pub(crate) fn is_json(media_type: &str) -> bool {
-    let essence = media_type.split(';').next().unwrap_or_default().trim();
-    essence.eq_ignore_ascii_case("application/json") || essence.ends_with("+json")
-}
-
-fn check_json(bytes: &[u8], what: impl Fn() -> String) -> Result<(), Fault> {
-    let problem = match std::str::from_utf8(bytes) {
-        Ok(text) => match serde_json::from_str::<serde::de::IgnoredAny>(text) {
-            Ok(_) => return Ok(()),
-            Err(error) => error.to_string(),
-        },
-        Err(error) => error.to_string(),
-    };
-    Err(Fault::BadOutput { what: format!("{} is not JSON: {problem}", what()) })
-}
-
 /// The guest's only randomness: the same for the same command to the same aggregate, different for any other.
 fn seed(key: &AggregateKey, command_id: &str) -> [u64; 2] {
     let mut hasher = Sha256::new();
-    for part in ["annals seed 1", key.aggregate_type.as_str(), key.aggregate_id.as_str(), command_id] {
+    for part in [
+        "annals seed 1",
+        key.aggregate_type.as_str(),
+        key.aggregate_id.as_str(),
+        command_id,
+    ] {
         hasher.update((part.len() as u64).to_le_bytes());
         hasher.update(part.as_bytes());
     }
     let digest: [u8; 32] = hasher.finalize().into();
     let word = |at: usize| {
-        digest.iter().skip(at).take(8).fold(0_u64, |word, byte| (word << 8) | u64::from(*byte))
+        digest
+            .iter()
+            .skip(at)
+            .take(8)
+            .fold(0_u64, |word, byte| (word << 8) | u64::from(*byte))
     };
     [word(0), word(8)]
 }
@@ -317,17 +332,5 @@ mod tests {
         assert_ne!(seed(&key("a"), "k"), seed(&key("b"), "k"));
         assert_ne!(seed(&key("a"), "k"), seed(&key("a"), "l"));
         assert_ne!(seed(&key("a"), "bk"), seed(&key("ab"), "k"));
-    }
-
-    #[test]
-    fn json_media_types() {
-        for (media_type, json) in [
-            ("application/json", true),
-            ("Application/JSON; charset=utf-8", true),
-            ("application/vnd.x+json", true),
-            ("application/cbor", false),
-        ] {
-            assert_eq!(is_json(media_type), json, "{media_type}");
-        }
     }
 }

@@ -41,7 +41,13 @@ pub(crate) enum Settled<Live, Pending> {
 
 impl<Live, Work, Pending> Lane<Live, Work, Pending> {
     pub(crate) fn new(epoch: LaneEpoch) -> Self {
-        Self { epoch, head: None, live: None, in_flight: None, queue: VecDeque::new() }
+        Self {
+            epoch,
+            head: None,
+            live: None,
+            in_flight: None,
+            queue: VecDeque::new(),
+        }
     }
 
     pub(crate) fn epoch(&self) -> LaneEpoch {
@@ -64,12 +70,11 @@ impl<Live, Work, Pending> Lane<Live, Work, Pending> {
 
     /// The next piece of work, unless a commit is in flight.
     pub(crate) fn take_ready(&mut self) -> Option<Work> {
-        if self.in_flight.is_some() { None } else { self.queue.pop_front() }
-    }
-
-    /// All waiting work, when none of it can be done.
-    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Work> + '_ {
-        self.queue.drain(..)
+        if self.in_flight.is_some() {
+            None
+        } else {
+            self.queue.pop_front()
+        }
     }
 
     /// The durable head, once it is known.
@@ -108,11 +113,20 @@ impl<Live, Work, Pending> Lane<Live, Work, Pending> {
     /// A decision was handed to the writer; the lane waits until it is settled.
     pub(crate) fn propose(&mut self, head: Head, pending: Pending) {
         debug_assert!(self.in_flight.is_none(), "one commit in flight per lane");
-        self.in_flight = Some(InFlight { epoch: self.epoch, head, pending });
+        self.in_flight = Some(InFlight {
+            epoch: self.epoch,
+            head,
+            pending,
+        });
     }
 
     /// The writer's word on the commit that was proposed in `epoch`: `Some(head)` when it is durable.
-    pub(crate) fn settle(&mut self, epoch: LaneEpoch, durable: bool, next: LaneEpoch) -> Settled<Live, Pending> {
+    pub(crate) fn settle(
+        &mut self,
+        epoch: LaneEpoch,
+        durable: bool,
+        next: LaneEpoch,
+    ) -> Settled<Live, Pending> {
         match self.in_flight.take() {
             Some(in_flight) if in_flight.epoch == epoch => {
                 if durable {
@@ -143,7 +157,10 @@ mod tests {
     use super::*;
 
     fn head(version: u64) -> Head {
-        Head { version: Version(version), ..Head::default() }
+        Head {
+            version: Version(version),
+            ..Head::default()
+        }
     }
 
     #[test]
@@ -158,7 +175,10 @@ mod tests {
         assert_eq!(lane.take_ready(), None);
         assert!(!lane.is_durable(Version(1)));
         assert_eq!(lane.settle(LaneEpoch(9), true, LaneEpoch(10)), Settled::Unknown);
-        assert_eq!(lane.settle(LaneEpoch(1), true, LaneEpoch(10)), Settled::Durable(1));
+        assert_eq!(
+            lane.settle(LaneEpoch(1), true, LaneEpoch(10)),
+            Settled::Durable(1)
+        );
         assert!(lane.is_durable(Version(1)));
         assert_eq!(lane.take_ready(), Some(2));
     }
@@ -169,8 +189,14 @@ mod tests {
         lane.learn_head(head(3));
         lane.went_live(3);
         lane.propose(head(4), 7);
-        assert_eq!(lane.settle(LaneEpoch(1), false, LaneEpoch(2)), Settled::Lost(7, Some(3)));
-        assert_eq!((lane.head(), lane.live(), lane.epoch()), (None, None, LaneEpoch(2)));
+        assert_eq!(
+            lane.settle(LaneEpoch(1), false, LaneEpoch(2)),
+            Settled::Lost(7, Some(3))
+        );
+        assert_eq!(
+            (lane.head(), lane.live(), lane.epoch()),
+            (None, None, LaneEpoch(2))
+        );
     }
 
     #[test]
@@ -181,7 +207,11 @@ mod tests {
         lane.propose(head(1), 7);
         lane.push(8, 9).unwrap();
         lane.lose_live(LaneEpoch(2));
-        assert_eq!(lane.take_ready(), None, "it rebuilds only once the head is settled");
+        assert_eq!(
+            lane.take_ready(),
+            None,
+            "it rebuilds only once the head is settled"
+        );
         assert_eq!(lane.settle(LaneEpoch(1), true, LaneEpoch(3)), Settled::Durable(7));
         assert_eq!(lane.head(), Some(head(1)));
         assert_eq!(lane.take_ready(), Some(8));

@@ -36,7 +36,6 @@ use admission::Gauge;
 use shard::{CommandWork, Message, Shard, StateWork};
 use work::{Equipment, Worker};
 
-pub use decide::is_json;
 pub use request::{
     Answer, CommandError, CommandRequest, Preconditions, RenderedState, Reply, StateRequest, StateView,
 };
@@ -60,7 +59,9 @@ struct Handle {
 
 impl fmt::Debug for Aggregates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Aggregates").field("shards", &self.shards.len()).finish_non_exhaustive()
+        f.debug_struct("Aggregates")
+            .field("shards", &self.shards.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -92,10 +93,18 @@ impl Aggregates {
                 .name(format!("shard-{index}"))
                 .stack_size(SHARD_STACK_BYTES)
                 .spawn(move || Shard::new(messages, worker).run())?;
-            Ok(Handle { inbox, queue: Gauge::new(limits.shard_queue), thread: Mutex::new(Some(thread)) })
+            Ok(Handle {
+                inbox,
+                queue: Gauge::new(limits.shard_queue),
+                thread: Mutex::new(Some(thread)),
+            })
         };
         let shards = (0..count).map(start).collect::<std::io::Result<Vec<_>>>()?;
-        Ok(Self { shards, bytes: Gauge::new(limits.in_flight_bytes), stopping: AtomicBool::new(false) })
+        Ok(Self {
+            shards,
+            bytes: Gauge::new(limits.in_flight_bytes),
+            stopping: AtomicBool::new(false),
+        })
     }
 
     fn shard(&self, key: &AggregateKey) -> Option<&Handle> {
@@ -107,17 +116,30 @@ impl Aggregates {
     /// Hands a command to its lane. `reply` is called exactly once: at once when the command is not taken, else on a
     /// thread of the aggregates once the decision is durable or has failed.
     pub fn send(&self, request: CommandRequest, reply: Reply<Result<Answer, CommandError>>) {
-        let Some(shard) = self.shard(&request.key) else { return reply(Err(self.stopped())) };
+        let Some(shard) = self.shard(&request.key) else {
+            return reply(Err(self.stopped()));
+        };
         if self.stopping.load(Ordering::Acquire) {
             return reply(Err(self.stopped()));
         }
-        let Some(queued) = shard.queue.take(1) else { return reply(Err(queue_full(shard))) };
+        let Some(queued) = shard.queue.take(1) else {
+            return reply(Err(queue_full(shard)));
+        };
         let Some(bytes) = self.bytes.take(request.payload.len()) else {
-            let busy = CommandError::Busy { what: "the room for bytes in flight", limit: self.bytes.limit() };
+            let busy = CommandError::Busy {
+                what: "the room for bytes in flight",
+                limit: self.bytes.limit(),
+            };
             return reply(Err(busy));
         };
         let span = tracing::Span::current();
-        let work = CommandWork { request, reply, decided_again: 0, span, permits: [queued, bytes] };
+        let work = CommandWork {
+            request,
+            reply,
+            decided_again: 0,
+            span,
+            permits: [queued, bytes],
+        };
         if let Err(error) = shard.inbox.send(Message::Command(work))
             && let Message::Command(work) = error.into_inner()
         {
@@ -127,9 +149,18 @@ impl Aggregates {
 
     /// Reads the state of an aggregate, in order with its commands. `reply` as for [`Aggregates::send`].
     pub fn state(&self, request: StateRequest, reply: Reply<Result<StateView, CommandError>>) {
-        let Some(shard) = self.shard(&request.key) else { return reply(Err(self.stopped())) };
-        let Some(permit) = shard.queue.take(1) else { return reply(Err(queue_full(shard))) };
-        let work = StateWork { request, reply, span: tracing::Span::current(), permit };
+        let Some(shard) = self.shard(&request.key) else {
+            return reply(Err(self.stopped()));
+        };
+        let Some(permit) = shard.queue.take(1) else {
+            return reply(Err(queue_full(shard)));
+        };
+        let work = StateWork {
+            request,
+            reply,
+            span: tracing::Span::current(),
+            permit,
+        };
         if let Err(error) = shard.inbox.send(Message::State(work))
             && let Message::State(work) = error.into_inner()
         {
@@ -143,9 +174,12 @@ impl Aggregates {
         let (told, acknowledged) = bounded(self.shards.len());
         for shard in &self.shards {
             let told = told.clone();
-            let done: Reply<()> = Box::new(move |()| drop(told.send(())));
-            let message =
-                Message::Activate { aggregate_type: aggregate_type.clone(), module: Arc::clone(module), done };
+            let done: Reply<()> = Box::new(move |()| told.send(()).unwrap_or_default());
+            let message = Message::Activate {
+                aggregate_type: aggregate_type.clone(),
+                module: Arc::clone(module),
+                done,
+            };
             drop(shard.inbox.send(message));
         }
         drop(told);
@@ -176,5 +210,8 @@ impl Aggregates {
 }
 
 fn queue_full(shard: &Handle) -> CommandError {
-    CommandError::Busy { what: "the queue of the shard", limit: shard.queue.limit() }
+    CommandError::Busy {
+        what: "the queue of the shard",
+        limit: shard.queue.limit(),
+    }
 }

@@ -24,8 +24,15 @@ use super::{
 #[derive(Debug)]
 pub(crate) enum RebuildError {
     Fault(Fault),
-    Impossible { version: Version, problem: String },
-    TooSlow { limit: Duration, reached: Version, head: Version },
+    Impossible {
+        version: Version,
+        problem: String,
+    },
+    TooSlow {
+        limit: Duration,
+        reached: Version,
+        head: Version,
+    },
     NotRead(ReadError),
 }
 
@@ -55,7 +62,12 @@ impl Rebuild<'_> {
         if let Some(snapshot) = self.snapshot()? {
             let version = snapshot.version;
             match self.from_snapshot(cells, &snapshot, started) {
-                Ok(Some(placed)) => return Ok(Rebuilt { placed, snapshot: version }),
+                Ok(Some(placed)) => {
+                    return Ok(Rebuilt {
+                        placed,
+                        snapshot: version,
+                    });
+                }
                 Ok(None) => {}
                 Err(RebuildError::NotRead(error)) => return Err(RebuildError::NotRead(error)),
                 Err(error) => {
@@ -63,10 +75,20 @@ impl Rebuild<'_> {
                 }
             }
         }
-        let cell_id = cells.room_for(self.module, self.fresh_cell).map_err(RebuildError::Fault)?;
+        let cell_id = cells
+            .room_for(self.module, self.fresh_cell)
+            .map_err(RebuildError::Fault)?;
         let live = on_cell(cells, cell_id, |cell| cell.create(&self.key.aggregate_id))?;
-        let placed = Placed { cell: cell_id, live, module: self.module.digest() };
-        self.apply_from(cells, placed, Version(1), started).map(|placed| Rebuilt { placed, snapshot: Version(0) })
+        let placed = Placed {
+            cell: cell_id,
+            live,
+            module: self.module.digest(),
+        };
+        self.apply_from(cells, placed, Version(1), started)
+            .map(|placed| Rebuilt {
+                placed,
+                snapshot: Version(0),
+            })
     }
 
     fn snapshot(&self) -> Result<Option<Snapshot>, RebuildError> {
@@ -74,7 +96,10 @@ impl Rebuild<'_> {
             return Ok(None);
         }
         let digest = self.module.digest();
-        let found = self.store.snapshot(self.key, &digest, self.head.version).map_err(RebuildError::NotRead)?;
+        let found = self
+            .store
+            .snapshot(self.key, &digest, self.head.version)
+            .map_err(RebuildError::NotRead)?;
         Ok(found.filter(|snapshot| snapshot.state_version == self.module.manifest().state_version))
     }
 
@@ -84,8 +109,12 @@ impl Rebuild<'_> {
         snapshot: &Snapshot,
         started: Instant,
     ) -> Result<Option<Placed>, RebuildError> {
-        let cell_id = cells.room_for(self.module, self.fresh_cell).map_err(RebuildError::Fault)?;
-        let restored = on_cell(cells, cell_id, |cell| cell.restore(&self.key.aggregate_id, &snapshot.state))?;
+        let cell_id = cells
+            .room_for(self.module, self.fresh_cell)
+            .map_err(RebuildError::Fault)?;
+        let restored = on_cell(cells, cell_id, |cell| {
+            cell.restore(&self.key.aggregate_id, &snapshot.state)
+        })?;
         let live = match restored {
             Ok(live) => live,
             Err(reason) => {
@@ -93,8 +122,13 @@ impl Rebuild<'_> {
                 return Ok(None);
             }
         };
-        let placed = Placed { cell: cell_id, live, module: self.module.digest() };
-        self.apply_from(cells, placed, snapshot.version.plus(1), started).map(Some)
+        let placed = Placed {
+            cell: cell_id,
+            live,
+            module: self.module.digest(),
+        };
+        self.apply_from(cells, placed, snapshot.version.plus(1), started)
+            .map(Some)
     }
 
     /// Applies the log from a version to the head, page by page.
@@ -131,20 +165,32 @@ impl Rebuild<'_> {
                 head: self.head.version,
             });
         }
-        let limit = PageLimit { events: self.limits.page_events, bytes: self.limits.page_bytes };
-        let page =
-            self.store.history(self.key, next, Direction::Forward, limit).map_err(RebuildError::NotRead)?;
-        let events: Vec<AppliedEvent<'_>> =
-            page.iter().take_while(|event| event.version <= self.head.version).map(applied).collect();
+        let limit = PageLimit {
+            events: self.limits.page_events,
+            bytes: self.limits.page_bytes,
+        };
+        let page = self
+            .store
+            .history(self.key, next, Direction::Forward, limit)
+            .map_err(RebuildError::NotRead)?;
+        let events: Vec<AppliedEvent<'_>> = page
+            .iter()
+            .take_while(|event| event.version <= self.head.version)
+            .map(applied)
+            .collect();
         let Some(last) = events.last().map(|event| event.version) else {
-            let what = format!("`{}` ends before version {}, its head is {}", self.key, next, self.head.version);
+            let what = format!(
+                "`{}` ends before version {}, its head is {}",
+                self.key, next, self.head.version
+            );
             return Err(RebuildError::NotRead(ReadError::Damaged { what }));
         };
         match on_cell(cells, placed.cell, |cell| cell.apply(&placed.live, &events))? {
             Ok(()) => Ok(last.plus(1)),
-            Err(refusal) => {
-                Err(RebuildError::Impossible { version: refusal.version, problem: refusal.to_string() })
-            }
+            Err(refusal) => Err(RebuildError::Impossible {
+                version: refusal.version,
+                problem: refusal.to_string(),
+            }),
         }
     }
 }
@@ -155,7 +201,9 @@ fn on_cell<T>(
     id: super::cells::CellId,
     call: impl FnOnce(&mut crate::wasm::Cell) -> Result<T, Fault>,
 ) -> Result<T, RebuildError> {
-    let Some(cell) = cells.get(id) else { return Err(RebuildError::Fault(Fault::Retired)) };
+    let Some(cell) = cells.get(id) else {
+        return Err(RebuildError::Fault(Fault::Retired));
+    };
     call(cell).map_err(|fault| {
         cells.retire(id);
         RebuildError::Fault(fault)
@@ -182,9 +230,12 @@ impl RebuildError {
                 retry_after: limit,
             },
             Self::Fault(fault) => super::decide::fault_report(ids, key, fault),
-            Self::Impossible { version, problem } => {
-                CommandError::Broken { key: key.clone(), version, problem, module: module.digest() }
-            }
+            Self::Impossible { version, problem } => CommandError::Broken {
+                key: key.clone(),
+                version,
+                problem,
+                module: module.digest(),
+            },
             Self::TooSlow { limit, reached, head } => CommandError::Unavailable {
                 reason: format!(
                     "rebuilding `{key}` from the log reached version {reached} of {head} in {} s, the limit",

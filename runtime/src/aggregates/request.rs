@@ -8,7 +8,8 @@ use sha2::{Digest, Sha256};
 use crate::{
     store::{AppendError, ReadError},
     vocabulary::{
-        AggregateKey, AggregateType, CommandName, Committed, IdempotencyKey, ModuleDigest, RequestHash, Version,
+        AggregateKey, AggregateType, CommandName, Committed, IdempotencyKey, ModuleDigest, RequestHash,
+        Version,
     },
     wasm::Fault,
 };
@@ -45,7 +46,11 @@ impl CommandRequest {
     pub fn hash(&self) -> RequestHash {
         let mut hasher = Sha256::new();
         let actor = self.actor.as_deref();
-        for part in [Some(self.command.as_str().as_bytes()), Some(&self.payload), actor.map(str::as_bytes)] {
+        for part in [
+            Some(self.command.as_str().as_bytes()),
+            Some(&self.payload),
+            actor.map(str::as_bytes),
+        ] {
             // Lengths keep the parts apart; a missing part differs from an empty one.
             hasher.update(part.map_or(u64::MAX, |part| part.len() as u64).to_le_bytes());
             hasher.update(part.unwrap_or_default());
@@ -74,7 +79,10 @@ impl Preconditions {
         if self.must_not_exist && version > Version(0) {
             return Err(CommandError::AlreadyExists { version });
         }
-        let matches = self.any_of.as_ref().is_none_or(|versions| versions.contains(&version));
+        let matches = self
+            .any_of
+            .as_ref()
+            .is_none_or(|versions| versions.contains(&version));
         if !matches || (self.must_exist && version == Version(0)) {
             return Err(CommandError::PreconditionFailed { version });
         }
@@ -233,7 +241,10 @@ mod tests {
             command: command.parse().unwrap(),
             payload: Bytes::from_static(payload),
             idempotency: None,
-            preconditions: Preconditions { any_of: Some(vec![Version(1)]), ..Preconditions::default() },
+            preconditions: Preconditions {
+                any_of: Some(vec![Version(1)]),
+                ..Preconditions::default()
+            },
             actor: actor.map(str::to_owned),
             correlation_id: None,
             causation_id: None,
@@ -249,7 +260,10 @@ mod tests {
         assert_ne!(first, request("deposit", b"2", None));
         assert_ne!(first, request("deposit1", b"", None));
         assert_ne!(first, request("deposit", b"1", Some("")));
-        assert_ne!(request("deposit", b"1", Some("a")), request("deposit", b"1", Some("b")));
+        assert_ne!(
+            request("deposit", b"1", Some("a")),
+            request("deposit", b"1", Some("b"))
+        );
     }
 
     #[test]
@@ -258,8 +272,14 @@ mod tests {
             any_of: Some(versions.iter().copied().map(Version).collect()),
             ..Preconditions::default()
         };
-        let exists = Preconditions { must_exist: true, ..Preconditions::default() };
-        let create = Preconditions { must_not_exist: true, ..Preconditions::default() };
+        let exists = Preconditions {
+            must_exist: true,
+            ..Preconditions::default()
+        };
+        let create = Preconditions {
+            must_not_exist: true,
+            ..Preconditions::default()
+        };
         for (preconditions, version, holds) in [
             (Preconditions::default(), 0, true),
             (Preconditions::default(), 7, true),
@@ -272,7 +292,11 @@ mod tests {
             (create.clone(), 0, true),
             (create, 1, false),
         ] {
-            assert_eq!(preconditions.check(Version(version)).is_ok(), holds, "{preconditions:?} at {version}");
+            assert_eq!(
+                preconditions.check(Version(version)).is_ok(),
+                holds,
+                "{preconditions:?} at {version}"
+            );
         }
     }
 }

@@ -29,9 +29,17 @@ pub(crate) enum Message {
     Command(CommandWork),
     State(StateWork),
     /// The store's word on a proposal.
-    Settled { key: AggregateKey, epoch: LaneEpoch, result: Result<Arc<Committed>, AppendError> },
+    Settled {
+        key: AggregateKey,
+        epoch: LaneEpoch,
+        result: Result<Arc<Committed>, AppendError>,
+    },
     /// From now on this module serves its type; `done` is called once that is so.
-    Activate { aggregate_type: AggregateType, module: Arc<Module>, done: Reply<()> },
+    Activate {
+        aggregate_type: AggregateType,
+        module: Arc<Module>,
+        done: Reply<()>,
+    },
     /// Answers what is queued, waits for what is in flight, then ends the thread.
     Stop,
 }
@@ -103,7 +111,12 @@ pub(crate) struct Shard {
 
 impl Shard {
     pub(crate) fn new(inbox: Receiver<Message>, worker: Worker) -> Self {
-        Self { inbox, lanes: HashMap::new(), worker, stopping: false }
+        Self {
+            inbox,
+            lanes: HashMap::new(),
+            worker,
+            stopping: false,
+        }
     }
 
     /// Runs until it is told to stop and everything that was accepted is answered.
@@ -146,7 +159,11 @@ impl Shard {
                     self.worker.run(entry);
                 }
             }
-            Message::Activate { aggregate_type, module, done } => {
+            Message::Activate {
+                aggregate_type,
+                module,
+                done,
+            } => {
                 self.worker.activate(aggregate_type, module);
                 done(());
             }
@@ -165,10 +182,15 @@ impl Shard {
             let entry = self.worker.open(key.clone());
             self.lanes.insert(key.clone(), entry);
         }
-        let Some(entry) = self.lanes.get_mut(work.key()) else { return };
+        let Some(entry) = self.lanes.get_mut(work.key()) else {
+            return;
+        };
         let limit = self.worker.limits().lane_queue;
         if let Err(work) = entry.lane.push(work, limit) {
-            return work.refuse(CommandError::Busy { what: "the queue of the aggregate", limit });
+            return work.refuse(CommandError::Busy {
+                what: "the queue of the aggregate",
+                limit,
+            });
         }
         self.worker.run(entry);
     }

@@ -19,7 +19,10 @@ impl UniqueIds {
     pub fn new() -> std::io::Result<Self> {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(std::io::Error::other)?;
-        Ok(Self { secret, drawn: AtomicU64::new(0) })
+        Ok(Self {
+            secret,
+            drawn: AtomicU64::new(0),
+        })
     }
 
     /// 128 bits in hexadecimal.
@@ -27,7 +30,12 @@ impl UniqueIds {
         let mut hasher = Sha256::new();
         hasher.update(self.secret);
         hasher.update(self.drawn.fetch_add(1, Ordering::Relaxed).to_le_bytes());
-        hasher.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+        hasher
+            .finalize()
+            .iter()
+            .take(16)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 }
 

@@ -6,9 +6,7 @@ use crossbeam_channel::Sender;
 
 use crate::{
     store::{AppendError, EventStore, Head, Proposal, Snapshot},
-    vocabulary::{
-        AggregateKey, AggregateType, Clock, Commit, Committed, LaneEpoch, Limits, Version,
-    },
+    vocabulary::{AggregateKey, AggregateType, Clock, Commit, Committed, LaneEpoch, Limits, Version},
     wasm::{Module, Rendered},
 };
 
@@ -53,7 +51,13 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn new(equipment: Equipment, inbox: Sender<Message>, cells: usize) -> Self {
-        Self { equipment, inbox, cells: Cells::new(cells), active: HashMap::new(), epochs: 0 }
+        Self {
+            equipment,
+            inbox,
+            cells: Cells::new(cells),
+            active: HashMap::new(),
+            epochs: 0,
+        }
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -71,7 +75,12 @@ impl Worker {
 
     pub(crate) fn open(&mut self, key: AggregateKey) -> Entry {
         let lane = Lane::new(self.next_epoch());
-        Entry { key, lane, last_used: Instant::now(), snapshot: Version(0) }
+        Entry {
+            key,
+            lane,
+            last_used: Instant::now(),
+            snapshot: Version(0),
+        }
     }
 
     fn next_epoch(&mut self) -> LaneEpoch {
@@ -111,8 +120,13 @@ impl Worker {
         let store = Arc::clone(&self.equipment.store);
         let clock = Arc::clone(&self.equipment.clock);
         let ids = Arc::clone(&self.equipment.ids);
-        let decide =
-            Decide { store: &store, clock: &*clock, ids: &ids, module: &module, request: &work.request };
+        let decide = Decide {
+            store: &store,
+            clock: &*clock,
+            ids: &ids,
+            module: &module,
+            request: &work.request,
+        };
         if let Some(answer) = decide.first_answer()? {
             return Ok(Decided::Answer(answer));
         }
@@ -130,7 +144,11 @@ impl Worker {
             let _in_span = tracing::debug_span!("guest", command = %work.request.command).entered();
             match decide.decide(&mut self.cells, placed, head) {
                 Ok(decided) => return Ok(decided),
-                Err(Failed { error, drop_live, retry_alone }) => {
+                Err(Failed {
+                    error,
+                    drop_live,
+                    retry_alone,
+                }) => {
                     if drop_live {
                         self.drop_live(entry);
                     }
@@ -146,7 +164,9 @@ impl Worker {
 
     fn module(&self, key: &AggregateKey) -> Result<Arc<Module>, CommandError> {
         let found = self.active.get(&key.aggregate_type);
-        found.cloned().ok_or_else(|| CommandError::UnknownType(key.aggregate_type.clone()))
+        found
+            .cloned()
+            .ok_or_else(|| CommandError::UnknownType(key.aggregate_type.clone()))
     }
 
     fn head(&self, entry: &mut Entry) -> Result<Head, CommandError> {
@@ -186,7 +206,9 @@ impl Worker {
             fresh_cell,
         };
         let ids = &self.equipment.ids;
-        let rebuilt = rebuild.run(&mut self.cells).map_err(|error| error.for_caller(ids, &entry.key, module))?;
+        let rebuilt = rebuild
+            .run(&mut self.cells)
+            .map_err(|error| error.for_caller(ids, &entry.key, module))?;
         let Rebuilt { placed, snapshot } = rebuilt;
         entry.lane.went_live(placed);
         entry.snapshot = snapshot;
@@ -204,7 +226,11 @@ impl Worker {
         let head = self.head_after(entry, &commit);
         let epoch = entry.lane.epoch();
         let expected = Version(commit.first_version.0 - 1);
-        let proposal = Proposal { lane_epoch: epoch, expected, commit };
+        let proposal = Proposal {
+            lane_epoch: epoch,
+            expected,
+            commit,
+        };
         let commit_span = tracing::debug_span!(parent: &work.span, "commit", version = %head.version);
         entry.lane.propose(head, work);
         let (inbox, key) = (self.inbox.clone(), entry.key.clone());
@@ -221,7 +247,11 @@ impl Worker {
         if commit.events.is_empty() {
             return before;
         }
-        Head { version: commit.last_version(), recorded_at: commit.context.now, position: before.position }
+        Head {
+            version: commit.last_version(),
+            recorded_at: commit.context.now,
+            position: before.position,
+        }
     }
 
     /// Takes the store's word on the commit in flight.
@@ -235,7 +265,10 @@ impl Worker {
         let settled = entry.lane.settle(epoch, result.is_ok(), next);
         match (settled, result) {
             (Settled::Durable(work), Ok(committed)) => {
-                work.answer(Ok(Answer { committed, replayed: false }));
+                work.answer(Ok(Answer {
+                    committed,
+                    replayed: false,
+                }));
                 self.snapshot_when_due(entry);
             }
             (Settled::Lost(work, live), Err(error)) => {
@@ -244,7 +277,9 @@ impl Worker {
                 }
                 self.decide_again_or_tell(entry, work, error);
             }
-            _ => tracing::error!(aggregate = %entry.key, %epoch, "the store settled a commit that was not in flight"),
+            _ => {
+                tracing::error!(aggregate = %entry.key, %epoch, "the store settled a commit that was not in flight")
+            }
         }
     }
 
@@ -254,7 +289,9 @@ impl Worker {
                 let answer = replay(committed, &work.request);
                 work.answer(answer);
             }
-            AppendError::Conflict { .. } | AppendError::Superseded if work.decided_again < DECIDE_AGAIN_MAX => {
+            AppendError::Conflict { .. } | AppendError::Superseded
+                if work.decided_again < DECIDE_AGAIN_MAX =>
+            {
                 work.decided_again += 1;
                 entry.lane.push_again(Work::Command(work));
             }
@@ -272,12 +309,17 @@ impl Worker {
     fn render(&mut self, entry: &mut Entry, work: &StateWork) -> Result<StateView, CommandError> {
         let module = self.module(&entry.key)?;
         let head = self.head(entry)?;
-        let view = |state| StateView { version: head.version, module: module.digest(), state };
+        let view = |state| StateView {
+            version: head.version,
+            module: module.digest(),
+            state,
+        };
         if head.version == Version(0) {
             return Ok(view(RenderedState::Missing));
         }
         let digest = module.digest().to_string();
-        let known = |(version, start): &(Version, String)| *version == head.version && digest.starts_with(start);
+        let known =
+            |(version, start): &(Version, String)| *version == head.version && digest.starts_with(start);
         if work.request.known.iter().any(known) {
             return Ok(view(RenderedState::NotModified));
         }
@@ -290,12 +332,16 @@ impl Worker {
             None => Err(crate::wasm::Fault::Retired),
         };
         let fault = match rendered {
-            Ok(Ok(Rendered::Json(json))) => return Ok(view(RenderedState::Json(json))),
+            Ok(Ok(Rendered::State(json))) => return Ok(view(RenderedState::Json(json))),
             Ok(Ok(Rendered::Ended)) => return Ok(view(RenderedState::Ended)),
             Ok(Ok(Rendered::NoView)) => return Ok(view(RenderedState::NoView)),
             Ok(Err(problem)) => {
                 let what = format!("the module cannot render the state: {problem}");
-                return Err(fault_report(&self.equipment.ids, &entry.key, crate::wasm::Fault::BadOutput { what }));
+                return Err(fault_report(
+                    &self.equipment.ids,
+                    &entry.key,
+                    crate::wasm::Fault::BadOutput { what },
+                ));
             }
             Err(fault) => fault,
         };
@@ -308,8 +354,13 @@ impl Worker {
 
     fn snapshot_when_due(&mut self, entry: &mut Entry) {
         let Some(head) = entry.lane.head() else { return };
-        let Some(module) = self.active.get(&entry.key.aggregate_type) else { return };
-        let asked = module.manifest().attribute("snapshot-every").and_then(|every| every.parse().ok());
+        let Some(module) = self.active.get(&entry.key.aggregate_type) else {
+            return;
+        };
+        let asked = module
+            .manifest()
+            .attribute("snapshot-every")
+            .and_then(|every| every.parse().ok());
         let every = asked.unwrap_or(self.equipment.limits.snapshot_every);
         if every > 0 && head.version.0 - entry.snapshot.0 >= every {
             self.snapshot(entry);
@@ -318,13 +369,19 @@ impl Worker {
 
     /// Saves the state as a snapshot. Failing to costs only time later, unless the guest faults: then its cell goes.
     fn snapshot(&mut self, entry: &mut Entry) {
-        let (Some(head), Some(placed)) = (entry.lane.head(), entry.lane.live()) else { return };
-        let Some(module) = self.active.get(&entry.key.aggregate_type) else { return };
+        let (Some(head), Some(placed)) = (entry.lane.head(), entry.lane.live()) else {
+            return;
+        };
+        let Some(module) = self.active.get(&entry.key.aggregate_type) else {
+            return;
+        };
         if placed.module != module.digest() || !module.has_snapshots() || head.version == Version(0) {
             return;
         }
         let cell_id = placed.cell;
-        let Some(cell) = self.cells.get(cell_id) else { return };
+        let Some(cell) = self.cells.get(cell_id) else {
+            return;
+        };
         match cell.save(&placed.live) {
             Ok(Ok(state)) => {
                 let snapshot = Snapshot {
@@ -352,7 +409,10 @@ impl Worker {
 
     /// Lets an idle lane go, with a snapshot when enough has happened since the last one.
     pub(crate) fn evict(&mut self, mut entry: Entry) {
-        let since = entry.lane.head().map_or(0, |head| head.version.0 - entry.snapshot.0);
+        let since = entry
+            .lane
+            .head()
+            .map_or(0, |head| head.version.0 - entry.snapshot.0);
         if entry.lane.live().is_some() && since >= self.equipment.limits.snapshot_on_eviction {
             self.snapshot(&mut entry);
         }

@@ -68,11 +68,18 @@ impl Bus {
             if committed.commit.events.is_empty() {
                 return;
             }
-            let bytes: usize = committed.commit.events.iter().map(|event| event.payload.len()).sum();
+            let bytes: usize = committed
+                .commit
+                .events
+                .iter()
+                .map(|event| event.payload.len())
+                .sum();
             let signal = if bytes <= commit_bytes {
                 Signal::Commit(Arc::clone(committed))
             } else {
-                Signal::Stored { last: committed.last_position() }
+                Signal::Stored {
+                    last: committed.last_position(),
+                }
             };
             // An error only says that nobody is listening.
             drop(publish.send(signal));
@@ -97,7 +104,10 @@ impl Bus {
         self.subscribers
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, room)
             .map_err(|_| TooManySubscribers { limit })?;
-        let page = PageLimit { events: self.limits.stream_page_events, bytes: self.limits.stream_page_bytes };
+        let page = PageLimit {
+            events: self.limits.stream_page_events,
+            bytes: self.limits.stream_page_bytes,
+        };
         Ok(Subscription::new(self, after, filter, page))
     }
 

@@ -97,10 +97,15 @@ impl Subscription {
     }
 
     async fn read_page(&mut self) -> Result<(), ReadError> {
-        let FeedPage { events, scanned, at_head } = self.read().await?;
+        let FeedPage {
+            events,
+            scanned,
+            at_head,
+        } = self.read().await?;
         let nothing_wanted = events.is_empty() && scanned > self.reached;
         self.reached = self.reached.max(scanned);
-        self.ready.extend(events.into_iter().map(|event| Delivery::Event(Box::new(event))));
+        self.ready
+            .extend(events.into_iter().map(|event| Delivery::Event(Box::new(event))));
         if nothing_wanted && !at_head {
             self.ready.push_back(Delivery::Checkpoint(self.reached));
         }
@@ -123,7 +128,11 @@ impl Subscription {
         let (store, filter) = (Arc::clone(&self.bus.store), self.filter.clone());
         let (after, page) = (self.reached, self.page);
         let read = tokio::task::spawn_blocking(move || store.feed(after, &filter, page)).await;
-        read.unwrap_or_else(|error| Err(ReadError::Unavailable { reason: error.to_string() }))
+        read.unwrap_or_else(|error| {
+            Err(ReadError::Unavailable {
+                reason: error.to_string(),
+            })
+        })
     }
 
     fn take(&mut self, signal: Result<Signal, RecvError>) {
@@ -132,8 +141,11 @@ impl Subscription {
             Ok(signal) if signal.last_position() <= self.reached => {}
             Ok(Signal::Commit(committed)) => {
                 if self.filter.wants(&committed.commit.key.aggregate_type) {
-                    let events = committed.recorded_events().filter(|event| event.position > self.reached);
-                    self.ready.extend(events.map(|event| Delivery::Event(Box::new(event))));
+                    let events = committed
+                        .recorded_events()
+                        .filter(|event| event.position > self.reached);
+                    self.ready
+                        .extend(events.map(|event| Delivery::Event(Box::new(event))));
                 }
                 self.reached = committed.last_position();
             }

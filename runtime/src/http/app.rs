@@ -55,8 +55,14 @@ impl App {
     /// A server that is starting.
     #[must_use]
     pub fn new(limits: Arc<Limits>) -> Self {
-        let shared = Shared { limits, running: OnceLock::new(), stopping: AtomicBool::new(false) };
-        Self { shared: Arc::new(shared) }
+        let shared = Shared {
+            limits,
+            running: OnceLock::new(),
+            stopping: AtomicBool::new(false),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 
     /// From now on requests are served. Only the first call counts.
@@ -77,7 +83,10 @@ impl App {
         if self.shared.stopping.load(Ordering::Acquire) {
             return Err(Problem::unavailable("the server is shutting down"));
         }
-        self.shared.running.get().ok_or_else(|| Problem::unavailable("the server is starting"))
+        self.shared
+            .running
+            .get()
+            .ok_or_else(|| Problem::unavailable("the server is starting"))
     }
 }
 

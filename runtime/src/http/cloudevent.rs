@@ -11,7 +11,11 @@ use crate::vocabulary::{Millis, RecordedEvent};
 use super::app::Running;
 
 /// What is not encoded in ids within URIs (RFC 3986, unreserved).
-pub(super) const ID: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+pub(super) const ID: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
 
 /// An event as it is sent.
 #[derive(Debug, Serialize)]
@@ -53,13 +57,20 @@ impl<'a> CloudEvent<'a> {
         let (data, data_base64) = payload(&event.payload, json);
         Self {
             specversion: "1.0",
-            id: format!("{}/{aggregate_type}/{encoded_id}/{}", running.store.identity().log_id, event.version),
+            id: format!(
+                "{}/{aggregate_type}/{encoded_id}/{}",
+                running.store.identity().log_id,
+                event.version
+            ),
             source: format!("/v1/aggregates/{aggregate_type}"),
             subject: aggregate_id,
             event_type: event.event_type.as_str(),
             time: rfc3339(event.recorded_at),
             datacontenttype: data.is_some().then_some("application/json"),
-            dataschema: format!("urn:annals:schema:{aggregate_type}:{}:{}", event.event_type, event.schema),
+            dataschema: format!(
+                "urn:annals:schema:{aggregate_type}:{}:{}",
+                event.event_type, event.schema
+            ),
             data,
             data_base64,
             sequence: format!("{:020}", event.version.0),
@@ -95,7 +106,9 @@ pub(super) fn raw_json(bytes: &[u8]) -> Option<Box<RawValue>> {
 
 /// RFC 3339 in UTC with milliseconds.
 pub(super) fn rfc3339(millis: Millis) -> String {
-    let timestamp = i64::try_from(millis).ok().and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok());
+    let timestamp = i64::try_from(millis)
+        .ok()
+        .and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok());
     format!("{:.3}", timestamp.unwrap_or(jiff::Timestamp::MAX))
 }
 

@@ -23,8 +23,12 @@ pub(super) fn etag(version: Version, module: &ModuleDigest) -> String {
 
 /// The headers of an answer about an aggregate.
 pub(super) fn version_headers(version: Version, module: &ModuleDigest) -> [(HeaderName, HeaderValue); 2] {
-    let etag = HeaderValue::try_from(etag(version, module)).unwrap_or_else(|_| HeaderValue::from_static("\"\""));
-    [(header::ETAG, etag), (AGGREGATE_VERSION, HeaderValue::from(version.0))]
+    let etag =
+        HeaderValue::try_from(etag(version, module)).unwrap_or_else(|_| HeaderValue::from_static("\"\""));
+    [
+        (header::ETAG, etag),
+        (AGGREGATE_VERSION, HeaderValue::from(version.0)),
+    ]
 }
 
 /// One entity tag of a header, taken apart.
@@ -56,16 +60,27 @@ pub(super) fn preconditions(headers: &HeaderMap) -> Result<Preconditions, Proble
             "send one of them",
         ));
     }
-    let Some(tags) = if_match else { return Ok(Preconditions { must_not_exist, ..Preconditions::default() }) };
+    let Some(tags) = if_match else {
+        return Ok(Preconditions {
+            must_not_exist,
+            ..Preconditions::default()
+        });
+    };
     if tags.contains(&Tag::Any) {
-        return Ok(Preconditions { must_exist: true, ..Preconditions::default() });
+        return Ok(Preconditions {
+            must_exist: true,
+            ..Preconditions::default()
+        });
     }
     let version = |tag: Tag| match tag {
         Tag::State(version, _) => Some(version),
         Tag::Any | Tag::Foreign => None,
     };
     let any_of = Some(tags.into_iter().filter_map(version).collect());
-    Ok(Preconditions { any_of, ..Preconditions::default() })
+    Ok(Preconditions {
+        any_of,
+        ..Preconditions::default()
+    })
 }
 
 /// The representations that the caller of a read has: `If-None-Match`.
@@ -82,16 +97,25 @@ pub(super) fn known_states(headers: &HeaderMap) -> Result<Vec<(Version, String)>
 fn tags(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Vec<Tag>>, Problem> {
     let mut tags = Vec::new();
     for value in headers.get_all(name) {
-        let text = value.to_str().map_err(|_| wrong(name, &String::from_utf8_lossy(value.as_bytes())))?;
+        let text = value
+            .to_str()
+            .map_err(|_| wrong(name, &String::from_utf8_lossy(value.as_bytes())))?;
         for part in text.split(',') {
             tags.push(tag(name, part.trim())?);
         }
     }
     if tags.len() > TAGS_MAX {
-        let detail = format!("`{name}` lists {} entity tags; the limit is {TAGS_MAX}", tags.len());
+        let detail = format!(
+            "`{name}` lists {} entity tags; the limit is {TAGS_MAX}",
+            tags.len()
+        );
         return Err(Problem::malformed(detail, "list fewer"));
     }
-    Ok(if headers.contains_key(name) { Some(tags) } else { None })
+    Ok(if headers.contains_key(name) {
+        Some(tags)
+    } else {
+        None
+    })
 }
 
 fn tag(name: &HeaderName, text: &str) -> Result<Tag, Problem> {
@@ -100,7 +124,10 @@ fn tag(name: &HeaderName, text: &str) -> Result<Tag, Problem> {
     }
     // The weak form is what caches make of a strong one; for `If-Match` only the version counts anyway.
     let quoted = text.strip_prefix("W/").unwrap_or(text);
-    let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).ok_or_else(|| wrong(name, text))?;
+    let inner = quoted
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+        .ok_or_else(|| wrong(name, text))?;
     if inner.contains('"') {
         return Err(wrong(name, text));
     }
@@ -129,7 +156,10 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(HeaderName, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| (name.clone(), HeaderValue::from_static(value)))
+            .collect()
     }
 
     #[test]
@@ -143,7 +173,14 @@ mod tests {
         ] {
             let preconditions = preconditions(&headers(&[(header::IF_MATCH, value)])).unwrap();
             let versions = versions.into_iter().map(Version).collect();
-            assert_eq!(preconditions, Preconditions { any_of: Some(versions), ..Preconditions::default() }, "{value}");
+            assert_eq!(
+                preconditions,
+                Preconditions {
+                    any_of: Some(versions),
+                    ..Preconditions::default()
+                },
+                "{value}"
+            );
         }
         let any = preconditions(&headers(&[(header::IF_MATCH, "*")])).unwrap();
         assert!(any.must_exist && any.any_of.is_none());

@@ -9,10 +9,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
-use crate::{
-    aggregates::is_json,
-    vocabulary::{AggregateKey, AggregateType, IdempotencyKey},
-};
+use crate::vocabulary::{AggregateKey, AggregateType, IdempotencyKey, is_json};
 
 use super::{app::App, problem::Problem};
 
@@ -24,17 +21,30 @@ impl FromRequestParts<App> for Path {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let params = RawPathParams::from_request_parts(parts, app).await.map_err(|error| {
-            Problem::malformed(error.to_string(), "percent-encode the UTF-8 bytes of each part of the path")
-        })?;
-        Ok(Self(params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()))
+        let params = RawPathParams::from_request_parts(parts, app)
+            .await
+            .map_err(|error| {
+                Problem::malformed(
+                    error.to_string(),
+                    "percent-encode the UTF-8 bytes of each part of the path",
+                )
+            })?;
+        Ok(Self(
+            params
+                .iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+        ))
     }
 }
 
 impl Path {
     /// One parameter as text.
     pub(super) fn text(&self, name: &str) -> &str {
-        self.0.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.as_str())
+        self.0
+            .iter()
+            .find(|(key, _)| key == name)
+            .map_or("", |(_, value)| value.as_str())
     }
 
     /// One parameter, parsed.
@@ -68,8 +78,15 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Query<T> {
         match AxumQuery::<T>::try_from_uri(&parts.uri) {
             Ok(AxumQuery(query)) => Ok(Self(query)),
             Err(error) => {
-                let detail = format!("the query `{}`: {}", parts.uri.query().unwrap_or_default(), error.body_text());
-                Err(Problem::malformed(detail, "GET /openapi.json lists the parameters of each path"))
+                let detail = format!(
+                    "the query `{}`: {}",
+                    parts.uri.query().unwrap_or_default(),
+                    error.body_text()
+                );
+                Err(Problem::malformed(
+                    detail,
+                    "GET /openapi.json lists the parameters of each path",
+                ))
             }
         }
     }
@@ -91,9 +108,10 @@ pub(super) async fn read_body(app: &App, body: Body, what: &str, limit: usize) -
     match collected {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::too_large(what, limit)),
-        Ok(Err(error)) => {
-            Err(Problem::malformed(format!("{what} could not be read: {error}"), "send the whole body"))
-        }
+        Ok(Err(error)) => Err(Problem::malformed(
+            format!("{what} could not be read: {error}"),
+            "send the whole body",
+        )),
         Err(_) => Err(Problem::new(
             408,
             "request-timeout",
@@ -111,9 +129,14 @@ fn body_size(body: &Body) -> Option<u64> {
 /// One header as text; given twice, it is refused.
 pub(super) fn header_text(headers: &HeaderMap, name: &str) -> Result<Option<String>, Problem> {
     let mut values = headers.get_all(name).iter();
-    let Some(value) = values.next() else { return Ok(None) };
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
     if values.next().is_some() {
-        return Err(Problem::malformed(format!("`{name}` is given more than once"), "send it once"));
+        return Err(Problem::malformed(
+            format!("`{name}` is given more than once"),
+            "send it once",
+        ));
     }
     let text = std::str::from_utf8(value.as_bytes())
         .map_err(|_| Problem::malformed(format!("`{name}` is not UTF-8"), "send UTF-8 text"))?;
@@ -128,7 +151,9 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyK
 
 /// `Correlation-Id` and the like: opaque text within the limits of an idempotency key.
 pub(super) fn opaque_id(headers: &HeaderMap, name: &'static str) -> Result<Option<String>, Problem> {
-    let Some(text) = header_text(headers, name)? else { return Ok(None) };
+    let Some(text) = header_text(headers, name)? else {
+        return Ok(None);
+    };
     let checked: Result<IdempotencyKey, _> = text.parse();
     match checked {
         Ok(_) => Ok(Some(text)),
@@ -143,14 +168,24 @@ pub(super) fn opaque_id(headers: &HeaderMap, name: &'static str) -> Result<Optio
 pub(super) fn traceparent(headers: &HeaderMap) -> Option<String> {
     let text = headers.get("traceparent")?.to_str().ok()?;
     let lengths: Vec<usize> = text.split('-').map(str::len).collect();
-    let hex = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'));
-    (hex && lengths.len() >= 4 && lengths.starts_with(&[2, 32, 16, 2]) && text.len() <= 255).then(|| text.to_owned())
+    let hex = text
+        .bytes()
+        .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'));
+    (hex && lengths.len() >= 4 && lengths.starts_with(&[2, 32, 16, 2]) && text.len() <= 255)
+        .then(|| text.to_owned())
 }
 
 /// Checks that a body's media type is the one expected. None means the expected one.
 pub(super) fn check_content_type(headers: &HeaderMap, expected: &[&str]) -> Result<(), Problem> {
-    let Some(found) = header_text(headers, header::CONTENT_TYPE.as_str())? else { return Ok(()) };
-    let essence = found.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let Some(found) = header_text(headers, header::CONTENT_TYPE.as_str())? else {
+        return Ok(());
+    };
+    let essence = found
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
     let fits = |expected: &&str| essence == **expected || (is_json(expected) && is_json(&essence));
     if expected.iter().any(fits) {
         return Ok(());
@@ -162,7 +197,13 @@ pub(super) fn check_content_type(headers: &HeaderMap, expected: &[&str]) -> Resu
         format!("`Content-Type: {found}` is not taken here"),
     )
     .fix(format!("send `Content-Type: {}`", expected.join("` or `")))
-    .with("supported", expected.iter().map(|&name| name.into()).collect::<Vec<serde_json::Value>>()))
+    .with(
+        "supported",
+        expected
+            .iter()
+            .map(|&name| name.into())
+            .collect::<Vec<serde_json::Value>>(),
+    ))
 }
 
 /// The first of the offered media types that `Accept` takes; the first one when there is no such header.
@@ -181,7 +222,9 @@ pub(super) fn negotiate<'a>(headers: &HeaderMap, offered: &[&'a str]) -> Result<
     ranges.sort_by(|(a, _), (b, _)| b.total_cmp(a));
     let matches = |range: &str, media_type: &str| {
         let family = range.strip_suffix("/*");
-        range == "*/*" || range == media_type || family.is_some_and(|family| media_type.split('/').next() == Some(family))
+        range == "*/*"
+            || range == media_type
+            || family.is_some_and(|family| media_type.split('/').next() == Some(family))
     };
     for (_, range) in &ranges {
         if let Some(found) = offered.iter().find(|media_type| matches(range, media_type)) {
@@ -195,13 +238,24 @@ pub(super) fn negotiate<'a>(headers: &HeaderMap, offered: &[&'a str]) -> Result<
         format!("`Accept: {accept}` names nothing that is offered here"),
     )
     .fix(format!("accept `{}`", offered.join("` or `")))
-    .with("supported", offered.iter().map(|&name| name.into()).collect::<Vec<serde_json::Value>>()))
+    .with(
+        "supported",
+        offered
+            .iter()
+            .map(|&name| name.into())
+            .collect::<Vec<serde_json::Value>>(),
+    ))
 }
 
 fn media_range(text: &str) -> Option<(f32, String)> {
     let mut parts = text.split(';').map(str::trim);
-    let range = parts.next().filter(|range| !range.is_empty())?.to_ascii_lowercase();
-    let quality = parts.find_map(|part| part.strip_prefix("q=")).map_or(1.0, |q| q.parse().unwrap_or(0.0));
+    let range = parts
+        .next()
+        .filter(|range| !range.is_empty())?
+        .to_ascii_lowercase();
+    let quality = parts
+        .find_map(|part| part.strip_prefix("q="))
+        .map_or(1.0, |q| q.parse().unwrap_or(0.0));
     (quality > 0.0).then_some((quality, range))
 }
 
@@ -224,14 +278,24 @@ mod tests {
         for (accept, chosen) in [
             ("*/*", Some("application/json")),
             ("text/event-stream", Some("text/event-stream")),
-            ("application/json;q=0.5, text/event-stream", Some("text/event-stream")),
+            (
+                "application/json;q=0.5, text/event-stream",
+                Some("text/event-stream"),
+            ),
             ("text/*", Some("text/event-stream")),
             ("image/png", None),
             ("application/json;q=0", None),
         ] {
-            assert_eq!(negotiate(&with(header::ACCEPT, accept), &offered).ok(), chosen, "{accept}");
+            assert_eq!(
+                negotiate(&with(header::ACCEPT, accept), &offered).ok(),
+                chosen,
+                "{accept}"
+            );
         }
-        assert_eq!(negotiate(&HeaderMap::new(), &offered).ok(), Some("application/json"));
+        assert_eq!(
+            negotiate(&HeaderMap::new(), &offered).ok(),
+            Some("application/json")
+        );
     }
 
     #[test]
@@ -244,7 +308,11 @@ mod tests {
             ("text/plain", false),
         ] {
             let headers = with(header::CONTENT_TYPE, found);
-            assert_eq!(check_content_type(&headers, &["application/json"]).is_ok(), taken, "{found}");
+            assert_eq!(
+                check_content_type(&headers, &["application/json"]).is_ok(),
+                taken,
+                "{found}"
+            );
         }
         assert!(check_content_type(&HeaderMap::new(), &["application/json"]).is_ok());
     }

@@ -12,4 +12,5 @@ mod serve;
 mod sse;
 
 pub use app::{App, Running};
+pub use problem::Problem;
 pub use serve::serve;

@@ -14,20 +14,39 @@ pub(super) fn document(active: &BTreeMap<AggregateType, ActiveModule>) -> Value 
     // The text is ours and is parsed by a test.
     let mut document: Value = serde_json::from_str(FIXED).unwrap_or_default();
     set(&mut document, "/info/version", env!("CARGO_PKG_VERSION").into());
-    let send = document.pointer("/paths/~1v1~1aggregates~1{type}~1{id}~1commands~1{command}/post").cloned();
+    let send = document
+        .pointer("/paths/~1v1~1aggregates~1{type}~1{id}~1commands~1{command}/post")
+        .cloned();
     for (aggregate_type, active) in active {
         let manifest = active.module.manifest();
         for command in &manifest.commands {
             let name = command.name.as_str();
-            let schema = schema(&command.json_schema, &format!("urn:annals:schema:{aggregate_type}:command:{name}"));
+            let schema = schema(
+                &command.json_schema,
+                &format!("urn:annals:schema:{aggregate_type}:command:{name}"),
+            );
             let path = format!("/v1/aggregates/{aggregate_type}/{{id}}/commands/{name}");
-            let operation = operation(send.clone().unwrap_or_default(), aggregate_type, name, &manifest.payload_encoding, schema);
+            let operation = operation(
+                send.clone().unwrap_or_default(),
+                aggregate_type,
+                name,
+                &manifest.payload_encoding,
+                schema,
+            );
             insert(&mut document, "/paths", path, json!({ "post": operation }));
         }
         for event in &manifest.records {
-            let id = format!("urn:annals:schema:{aggregate_type}:{}:{}", event.event_type, event.schema);
+            let id = format!(
+                "urn:annals:schema:{aggregate_type}:{}:{}",
+                event.event_type, event.schema
+            );
             let name = format!("{aggregate_type}.{}.{}", event.event_type, event.schema);
-            insert(&mut document, "/components/schemas", name, schema(&event.json_schema, &id));
+            insert(
+                &mut document,
+                "/components/schemas",
+                name,
+                schema(&event.json_schema, &id),
+            );
         }
     }
     document
@@ -43,9 +62,23 @@ fn schema(text: &str, id: &str) -> Value {
 }
 
 /// The general operation of sending a command, made particular.
-fn operation(mut send: Value, aggregate_type: &AggregateType, command: &str, encoding: &str, schema: Value) -> Value {
-    set(&mut send, "/summary", format!("Send `{command}` to a `{aggregate_type}`").into());
-    set(&mut send, "/operationId", format!("{aggregate_type}.{command}").into());
+fn operation(
+    mut send: Value,
+    aggregate_type: &AggregateType,
+    command: &str,
+    encoding: &str,
+    schema: Value,
+) -> Value {
+    set(
+        &mut send,
+        "/summary",
+        format!("Send `{command}` to a `{aggregate_type}`").into(),
+    );
+    set(
+        &mut send,
+        "/operationId",
+        format!("{aggregate_type}.{command}").into(),
+    );
     if let Some(Value::Array(parameters)) = send.pointer_mut("/parameters") {
         let is_general = |parameter: &Value| {
             parameter.get("$ref") == Some(&Value::from("#/components/parameters/type"))
@@ -85,10 +118,17 @@ mod tests {
             .as_object()
             .unwrap()
             .iter()
-            .map(|(path, methods)| (path.as_str(), methods.as_object().unwrap().keys().map(String::as_str).collect()))
+            .map(|(path, methods)| {
+                (
+                    path.as_str(),
+                    methods.as_object().unwrap().keys().map(String::as_str).collect(),
+                )
+            })
             .collect();
-        let served: BTreeMap<&str, Vec<&str>> =
-            PATHS.iter().map(|(path, methods)| (*path, methods.to_vec())).collect();
+        let served: BTreeMap<&str, Vec<&str>> = PATHS
+            .iter()
+            .map(|(path, methods)| (*path, methods.to_vec()))
+            .collect();
         assert_eq!(described, served);
     }
 

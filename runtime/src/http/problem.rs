@@ -19,7 +19,7 @@ use crate::{
 
 /// A problem document, with extension members of its kind.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Problem {
+pub struct Problem {
     status: StatusCode,
     slug: &'static str,
     title: &'static str,
@@ -30,7 +30,12 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    pub(super) fn new(status: u16, slug: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+    pub(super) fn new(
+        status: u16,
+        slug: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
         Self {
             status: StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             slug,
@@ -62,15 +67,25 @@ impl Problem {
     }
 
     pub(super) fn unavailable(reason: impl std::fmt::Display) -> Self {
-        Self::new(503, "unavailable", "Not available at the moment", reason.to_string())
-            .fix("try again after the time in Retry-After")
-            .retry_after(Duration::from_secs(1))
+        Self::new(
+            503,
+            "unavailable",
+            "Not available at the moment",
+            reason.to_string(),
+        )
+        .fix("try again after the time in Retry-After")
+        .retry_after(Duration::from_secs(1))
     }
 
     pub(super) fn too_large(what: &str, limit: usize) -> Self {
-        Self::new(413, "too-large", "Too large", format!("{what} is larger than {limit} bytes, the limit"))
-            .fix("send less at once")
-            .with("limit_bytes", limit)
+        Self::new(
+            413,
+            "too-large",
+            "Too large",
+            format!("{what} is larger than {limit} bytes, the limit"),
+        )
+        .fix("send less at once")
+        .with("limit_bytes", limit)
     }
 
     /// The document, for streams and recorded outcomes.
@@ -91,13 +106,18 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let headers = [
-            (header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json")),
+            (
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/problem+json"),
+            ),
             (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         ];
         let mut response = (self.status, headers, self.document().to_string()).into_response();
         if let Some(after) = self.retry_after {
             let seconds = after.as_secs().max(1);
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }
@@ -105,8 +125,11 @@ impl IntoResponse for Problem {
 
 impl From<InvalidName> for Problem {
     fn from(error: InvalidName) -> Self {
-        Self::malformed(error.to_string(), "correct the name; ids in paths are percent-encoded")
-            .with("found", error.found)
+        Self::malformed(
+            error.to_string(),
+            "correct the name; ids in paths are percent-encoded",
+        )
+        .with("found", error.found)
     }
 }
 
@@ -124,7 +147,6 @@ impl From<ReadError> for Problem {
             ReadError::Damaged { what } => Self::new(500, "damaged", "Stored bytes do not check out", what)
                 .fix("what is damaged is not served; restore it from a backup"),
             ReadError::Unavailable { reason } => Self::unavailable(reason),
-            error => Self::new(500, "internal", "The store failed", error.to_string()),
         }
     }
 }
@@ -167,13 +189,15 @@ impl From<CommandError> for Problem {
                     .fix("use one of `commands`")
                     .with("commands", known)
             }
-            CommandError::Malformed { command, pointer, problem } => {
-                Self::new(400, "malformed-command", "The payload does not decode", detail)
-                    .fix("the command's schema is in /openapi.json")
-                    .with("command", command.as_str())
-                    .with("pointer", pointer)
-                    .with("problem", problem)
-            }
+            CommandError::Malformed {
+                command,
+                pointer,
+                problem,
+            } => Self::new(400, "malformed-command", "The payload does not decode", detail)
+                .fix("the command's schema is in /openapi.json")
+                .with("command", command.as_str())
+                .with("pointer", pointer)
+                .with("problem", problem),
             CommandError::PreconditionFailed { version } => {
                 Self::new(412, "precondition-failed", "The aggregate has moved on", detail)
                     .fix("read the state again and decide on it")
@@ -184,26 +208,37 @@ impl From<CommandError> for Problem {
                     .fix("choose another id, or leave `If-None-Match` out")
                     .with("version", version.0)
             }
-            CommandError::KeyReused { key, first_command } => {
-                Self::new(422, "key-reused", "The idempotency key belongs to another request", detail)
-                    .fix("use a new key for a new command; retry with the same command, body and actor")
-                    .with("key", key.as_str())
-                    .with("first_command", first_command.as_str())
-            }
-            CommandError::InvariantBroken { broken } => {
-                Self::new(422, "invariant-broken", "The decision would break an invariant", detail)
-                    .fix("nothing was appended; the module decides what its own invariants forbid")
-                    .with("invariants", broken)
-            }
+            CommandError::KeyReused { key, first_command } => Self::new(
+                422,
+                "key-reused",
+                "The idempotency key belongs to another request",
+                detail,
+            )
+            .fix("use a new key for a new command; retry with the same command, body and actor")
+            .with("key", key.as_str())
+            .with("first_command", first_command.as_str()),
+            CommandError::InvariantBroken { broken } => Self::new(
+                422,
+                "invariant-broken",
+                "The decision would break an invariant",
+                detail,
+            )
+            .fix("nothing was appended; the module decides what its own invariants forbid")
+            .with("invariants", broken),
             CommandError::Fault { fault, diagnosis } => fault_problem(&fault, &diagnosis),
-            CommandError::Broken { key, version, module, .. } => {
-                Self::new(500, "history-not-applicable", "The module cannot follow the history", detail)
-                    .fix("activate a module that can read this history; nothing is lost")
-                    .with("aggregate_type", key.aggregate_type.as_str())
-                    .with("aggregate_id", key.aggregate_id.as_str())
-                    .with("version", version.0)
-                    .with("module", module.to_string())
-            }
+            CommandError::Broken {
+                key, version, module, ..
+            } => Self::new(
+                500,
+                "history-not-applicable",
+                "The module cannot follow the history",
+                detail,
+            )
+            .fix("activate a module that can read this history; nothing is lost")
+            .with("aggregate_type", key.aggregate_type.as_str())
+            .with("aggregate_id", key.aggregate_id.as_str())
+            .with("version", version.0)
+            .with("module", module.to_string()),
             CommandError::Busy { limit, .. } => Self::new(429, "busy", "Too many requests at once", detail)
                 .fix("try again after the time in Retry-After")
                 .retry_after(Duration::from_secs(1))
@@ -225,12 +260,14 @@ fn fault_problem(fault: &Fault, diagnosis: &str) -> Problem {
                 .fix("the same command would run out again: change the command, or the module")
                 .with("limit", *limit)
         }
-        Fault::TooLarge { .. } => Problem::new(422, "decision-too-large", "The decision is too large", detail)
-            .fix("ask for less at once, or change the module"),
+        Fault::TooLarge { .. } => {
+            Problem::new(422, "decision-too-large", "The decision is too large", detail)
+                .fix("ask for less at once, or change the module")
+        }
         Fault::Deadline { limit } => Problem::new(503, "deadline", "The module took too long", detail)
             .fix("try again later; if it stays so, the module's author should look at it")
             .retry_after(*limit),
-        Fault::Host { .. } | Fault::HandleLimit | Fault::Retired => Problem::unavailable(detail),
+        Fault::Host { .. } | Fault::HandleLimit { .. } | Fault::Retired => Problem::unavailable(detail),
         _ => Problem::new(500, "module-trapped", "The module failed", detail)
             .fix("the server's log tells more under this diagnosis; the module's author should look at it"),
     };
@@ -290,8 +327,13 @@ pub(super) fn rejected(code: &str, message: &str, details: Value, version: u64) 
 }
 
 pub(super) async fn not_found(uri: axum::http::Uri) -> Problem {
-    Problem::new(404, "not-found", "Nothing is there", format!("`{}` is not a path of this server", uri.path()))
-        .fix("GET /openapi.json lists the paths")
+    Problem::new(
+        404,
+        "not-found",
+        "Nothing is there",
+        format!("`{}` is not a path of this server", uri.path()),
+    )
+    .fix("GET /openapi.json lists the paths")
 }
 
 pub(super) async fn method_not_allowed(method: axum::http::Method, uri: axum::http::Uri) -> Problem {
@@ -301,9 +343,14 @@ pub(super) async fn method_not_allowed(method: axum::http::Method, uri: axum::ht
 }
 
 pub(super) fn panicked(_: Box<dyn std::any::Any + Send + 'static>) -> Response {
-    Problem::new(500, "internal", "The server failed", "a handler ended unexpectedly")
-        .fix("this is a defect of the server; please report it with the server's log")
-        .into_response()
+    Problem::new(
+        500,
+        "internal",
+        "The server failed",
+        "a handler ended unexpectedly",
+    )
+    .fix("this is a defect of the server; please report it with the server's log")
+    .into_response()
 }
 
 #[cfg(test)]
@@ -314,7 +361,10 @@ mod tests {
 
     #[test]
     fn documents_have_type_status_words_and_fix() {
-        let problem: Problem = CommandError::PreconditionFailed { version: crate::vocabulary::Version(7) }.into();
+        let problem: Problem = CommandError::PreconditionFailed {
+            version: crate::vocabulary::Version(7),
+        }
+        .into();
         assert_eq!(
             problem.document(),
             json!({

@@ -33,7 +33,9 @@ pub async fn serve(app: App, listener: TcpListener, limits: Arc<Limits>, shutdow
             accepted = accept(&listener, &connections) => accepted,
             () = &mut shutdown => break,
         };
-        let Some((stream, permit)) = accepted else { continue };
+        let Some((stream, permit)) = accepted else {
+            continue;
+        };
         let connection = http.serve_connection(TokioIo::new(stream), service.clone());
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
@@ -44,8 +46,14 @@ pub async fn serve(app: App, listener: TcpListener, limits: Arc<Limits>, shutdow
         });
     }
     drop(listener);
-    if tokio::time::timeout(limits.shutdown, graceful.shutdown()).await.is_err() {
-        tracing::warn!(limit_s = limits.shutdown.as_secs(), "connections were still open when the time to stop was over");
+    if tokio::time::timeout(limits.shutdown, graceful.shutdown())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            limit_s = limits.shutdown.as_secs(),
+            "connections were still open when the time to stop was over"
+        );
     }
 }
 

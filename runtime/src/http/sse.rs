@@ -23,14 +23,27 @@ use super::{app::Running, cloudevent::CloudEvent, problem::Problem};
 const RETRY_MS: u32 = 1_000;
 
 /// A response that follows a subscription until the client goes or the server stops.
-pub(super) fn follow(running: Running, subscription: Subscription, heartbeat: std::time::Duration) -> Response {
-    let start = Following { running, subscription, heartbeat, greeted: false, ended: false };
+pub(super) fn follow(
+    running: Running,
+    subscription: Subscription,
+    heartbeat: std::time::Duration,
+) -> Response {
+    let start = Following {
+        running,
+        subscription,
+        heartbeat,
+        greeted: false,
+        ended: false,
+    };
     let frames = stream::unfold(start, |mut following| async move {
         let frame = following.frame().await?;
         Some((Ok::<Bytes, Infallible>(frame), following))
     });
     let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/event-stream"),
+        ),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
     (headers, Body::from_stream(frames)).into_response()
@@ -81,6 +94,9 @@ impl Following {
 
     fn named(&self, name: &str, position: Position) -> String {
         let cursor = self.running.cursor(position).to_string();
-        format!("event: {name}\nid: {cursor}\ndata: {}\n\n", json!({ "position": cursor }))
+        format!(
+            "event: {name}\nid: {cursor}\ndata: {}\n\n",
+            json!({ "position": cursor })
+        )
     }
 }

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     store::{AppendError, Direction, EventStore, Head, PageLimit, Proposal, ReadError},
     vocabulary::{
-        AggregateId, AggregateKey, AggregateType, CommandName, CommandRecord, Commit, ContextRecord, EventType,
-        InvalidName, LaneEpoch, Millis, ModuleDigest, NewEvent, Outcome, Version,
+        AggregateId, AggregateKey, AggregateType, CommandName, CommandRecord, Commit, ContextRecord,
+        EventType, InvalidName, LaneEpoch, Millis, ModuleDigest, NewEvent, Outcome, Version,
     },
 };
 
@@ -37,7 +37,10 @@ struct Activated {
 
 /// Where the deployments of a type are kept.
 fn key_of(aggregate_type: &AggregateType) -> Result<AggregateKey, InvalidName> {
-    Ok(AggregateKey::new(DEPLOYMENT_TYPE.parse()?, aggregate_type.as_str().parse()?))
+    Ok(AggregateKey::new(
+        DEPLOYMENT_TYPE.parse()?,
+        aggregate_type.as_str().parse()?,
+    ))
 }
 
 /// The types that have ever had a module.
@@ -47,7 +50,9 @@ pub(super) fn deployed_types(store: &dyn EventStore) -> Result<Vec<AggregateType
     let mut after: Option<AggregateId> = None;
     loop {
         let page = store.aggregates(&deployment_type, after.as_ref(), 1_000)?;
-        let Some((last, _)) = page.last() else { return Ok(types) };
+        let Some((last, _)) = page.last() else {
+            return Ok(types);
+        };
         after = Some(last.clone());
         for (id, _) in &page {
             types.push(id.as_str().parse().map_err(|error| damaged(&error))?);
@@ -62,20 +67,30 @@ pub(super) fn history(
     events: usize,
 ) -> Result<Vec<Deployment>, ReadError> {
     let key = key_of(aggregate_type).map_err(|error| damaged(&error))?;
-    let limit = PageLimit { events, bytes: usize::MAX };
+    let limit = PageLimit {
+        events,
+        bytes: usize::MAX,
+    };
     let events = store.history(&key, Version(u64::MAX), Direction::Backward, limit)?;
     events
         .iter()
         .map(|event| {
-            let activated: Activated = serde_json::from_slice(&event.payload).map_err(|error| damaged(&error))?;
+            let activated: Activated =
+                serde_json::from_slice(&event.payload).map_err(|error| damaged(&error))?;
             let digest = activated.digest.parse().map_err(|error| damaged(&error))?;
-            Ok(Deployment { digest, deployed_at: event.recorded_at, version: event.version })
+            Ok(Deployment {
+                digest,
+                deployed_at: event.recorded_at,
+                version: event.version,
+            })
         })
         .collect()
 }
 
 fn damaged(error: &dyn std::fmt::Display) -> ReadError {
-    ReadError::Damaged { what: format!("a deployment: {error}") }
+    ReadError::Damaged {
+        what: format!("a deployment: {error}"),
+    }
 }
 
 /// Writes an activation and waits until it is durable. The caller sees to it that there is one at a time.
@@ -90,11 +105,16 @@ pub(super) fn record(
     let key = key_of(aggregate_type).map_err(|error| unreadable(error.to_string()))?;
     let head = store.head(&key).map_err(|error| unreadable(error.to_string()))?;
     let commit = commit(key, head, digest, now, command_id).map_err(|error| unreadable(error.to_string()))?;
-    let proposal = Proposal { lane_epoch: LaneEpoch(head.version.0), expected: head.version, commit };
+    let proposal = Proposal {
+        lane_epoch: LaneEpoch(head.version.0),
+        expected: head.version,
+        commit,
+    };
     let (done, settled) = mpsc::sync_channel(1);
     store.append(proposal, Box::new(move |result| drop(done.send(result))));
-    let committed =
-        settled.recv().map_err(|_| unreadable("the store ended without an answer".into()))??;
+    let committed = settled
+        .recv()
+        .map_err(|_| unreadable("the store ended without an answer".into()))??;
     Ok(Deployment {
         digest,
         deployed_at: committed.commit.context.now,
@@ -115,7 +135,10 @@ fn commit(
     Ok(Commit {
         key,
         first_version: head.version.plus(1),
-        command: CommandRecord { name, payload: Some(payload.clone()) },
+        command: CommandRecord {
+            name,
+            payload: Some(payload.clone()),
+        },
         context: ContextRecord {
             now: now.max(head.recorded_at),
             seed: [0, 0],
@@ -128,6 +151,10 @@ fn commit(
         idempotency: None,
         outcome: Outcome::Accepted { reply: None, fuel: 0 },
         module: digest,
-        events: vec![NewEvent { event_type, schema: 1, payload }],
+        events: vec![NewEvent {
+            event_type,
+            schema: 1,
+            payload,
+        }],
     })
 }

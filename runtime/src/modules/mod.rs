@@ -4,4 +4,4 @@ mod deployments;
 mod registry;
 
 pub use deployments::{DEPLOYMENT_TYPE, Deployment};
-pub use registry::{ActivateError, ActiveModule, Modules, Uploaded, UploadRefused};
+pub use registry::{ActivateError, ActiveModule, Modules, UploadRefused, Uploaded};

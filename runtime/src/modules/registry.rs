@@ -7,9 +7,9 @@ use std::{
 };
 
 use crate::{
-    aggregates::{Aggregates, UniqueIds, is_json},
+    aggregates::{Aggregates, UniqueIds},
     store::{AppendError, EventStore, ReadError, StoredModule},
-    vocabulary::{AggregateType, Clock, ModuleDigest},
+    vocabulary::{AggregateType, Clock, ModuleDigest, is_json},
     wasm::{Host, LoadError, Module, UploadError},
 };
 
@@ -50,7 +50,9 @@ pub enum UploadRefused {
     #[error(transparent)]
     Load(#[from] LoadError),
     /// Types that begin with `annals-` are the server's own.
-    #[error("the type `{0}` is reserved: names that begin with `annals-` are the server's own. Choose another type in the module's manifest")]
+    #[error(
+        "the type `{0}` is reserved: names that begin with `annals-` are the server's own. Choose another type in the module's manifest"
+    )]
     ReservedType(AggregateType),
     /// It could not be kept.
     #[error(transparent)]
@@ -119,7 +121,9 @@ impl Modules {
         aggregates: &Arc<Aggregates>,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, ActivateError> {
-        let ids = UniqueIds::new().map_err(|error| ReadError::Unavailable { reason: error.to_string() })?;
+        let ids = UniqueIds::new().map_err(|error| ReadError::Unavailable {
+            reason: error.to_string(),
+        })?;
         let modules = Self {
             store: Arc::clone(store),
             host,
@@ -163,7 +167,13 @@ impl Modules {
         };
         let (activated, notice) = self.activate_upload(&module, activate)?;
         let active = self.is_active(&aggregate_type, &kept.digest);
-        Ok(Uploaded { module: kept, new, active, activated, notice })
+        Ok(Uploaded {
+            module: kept,
+            new,
+            active,
+            activated,
+            notice,
+        })
     }
 
     fn keep(&self, module: &Module, bytes: &[u8]) -> Result<StoredModule, UploadRefused> {
@@ -215,7 +225,10 @@ impl Modules {
     ) -> Result<(Deployment, Option<ModuleDigest>, Option<String>), ActivateError> {
         let _changing = self.change();
         let previous = self.active(aggregate_type);
-        if let Some(active) = previous.as_ref().filter(|active| active.module.digest() == *digest) {
+        if let Some(active) = previous
+            .as_ref()
+            .filter(|active| active.module.digest() == *digest)
+        {
             return Ok((active.deployment, Some(*digest), None));
         }
         let module = self.load(digest)?;
@@ -230,7 +243,11 @@ impl Modules {
         let has_events = !self.store.aggregates(aggregate_type, None, 1)?.is_empty();
         let deployment = self.deploy(aggregate_type, &module)?;
         let previous = previous.map(|active| active.module.digest());
-        Ok((deployment, previous, has_events.then(|| unchecked(aggregate_type))))
+        Ok((
+            deployment,
+            previous,
+            has_events.then(|| unchecked(aggregate_type)),
+        ))
     }
 
     fn deploy(
@@ -240,8 +257,7 @@ impl Modules {
     ) -> Result<Deployment, UploadRefused> {
         let now = self.clock.now();
         let command_id = self.ids.draw();
-        let deployment =
-            deployments::record(&self.store, aggregate_type, module.digest(), now, command_id)?;
+        let deployment = deployments::record(&self.store, aggregate_type, module.digest(), now, command_id)?;
         self.serve(aggregate_type, Arc::clone(module), deployment);
         tracing::info!(%aggregate_type, digest = %module.digest(), version = %deployment.version, "module activated");
         Ok(deployment)
@@ -254,7 +270,10 @@ impl Modules {
     }
 
     fn load(&self, digest: &ModuleDigest) -> Result<Arc<Module>, ActivateError> {
-        let bytes = self.store.module_bytes(digest)?.ok_or(ActivateError::UnknownModule(*digest))?;
+        let bytes = self
+            .store
+            .module_bytes(digest)?
+            .ok_or(ActivateError::UnknownModule(*digest))?;
         let inspected = self.host.inspect(&bytes).map_err(UploadRefused::from)?;
         Ok(self.host.load(&inspected).map_err(UploadRefused::from)?)
     }
@@ -274,7 +293,9 @@ impl Modules {
     /// Whether a module serves a type.
     #[must_use]
     pub fn is_active(&self, aggregate_type: &AggregateType, digest: &ModuleDigest) -> bool {
-        self.read_active().get(aggregate_type).is_some_and(|active| active.module.digest() == *digest)
+        self.read_active()
+            .get(aggregate_type)
+            .is_some_and(|active| active.module.digest() == *digest)
     }
 
     /// Every uploaded module, oldest first.
@@ -292,7 +313,11 @@ impl Modules {
     /// # Errors
     /// [`ReadError`].
     pub fn find(&self, digest: &ModuleDigest) -> Result<Option<StoredModule>, ReadError> {
-        Ok(self.store.modules()?.into_iter().find(|module| module.digest == *digest))
+        Ok(self
+            .store
+            .modules()?
+            .into_iter()
+            .find(|module| module.digest == *digest))
     }
 
     /// The activations of a type, newest first; at most `limit`.

@@ -14,7 +14,7 @@ use crate::{
     bus::Bus,
     http::{self, App, Running},
     modules::{ActivateError, Modules},
-    store::{EventStore, LocalStore, OpenError, StoreOptions},
+    store::{EventStore, MemoryStore},
     vocabulary::{Clock, Limits, SystemClock},
     wasm::{Host, HostError, HostOptions},
 };
@@ -60,9 +60,6 @@ pub enum StartError {
         /// What the system says.
         source: std::io::Error,
     },
-    /// The data directory cannot be opened.
-    #[error(transparent)]
-    Open(#[from] OpenError),
     /// The Wasm host cannot be set up.
     #[error(transparent)]
     Host(#[from] HostError),
@@ -102,12 +99,21 @@ impl Server {
     /// # Errors
     /// [`StartError::Listen`].
     pub async fn bind(config: ServerConfig) -> Result<Self, StartError> {
-        let failed = |source| StartError::Listen { address: config.listen, source };
+        let failed = |source| StartError::Listen {
+            address: config.listen,
+            source,
+        };
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let limits = Arc::new(config.limits.clone());
         let app = App::new(Arc::clone(&limits));
-        Ok(Self { config, listener, address, app, limits })
+        Ok(Self {
+            config,
+            listener,
+            address,
+            app,
+            limits,
+        })
     }
 
     /// The address that is listened on, with the port that was taken.
@@ -126,7 +132,13 @@ impl Server {
         ready: impl FnOnce(SocketAddr) + Send + 'static,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), StartError> {
-        let Self { config, listener, address, app, limits } = self;
+        let Self {
+            config,
+            listener,
+            address,
+            app,
+            limits,
+        } = self;
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let serving = tokio::spawn(http::serve(app.clone(), listener, Arc::clone(&limits), async {
             drop(stopped.await);
@@ -164,7 +176,7 @@ impl Server {
 }
 
 fn open(config: &ServerConfig, limits: &Arc<Limits>) -> Result<Running, StartError> {
-    let store: Arc<dyn EventStore> = Arc::new(LocalStore::open(&config.data, StoreOptions::default())?);
+    let store: Arc<dyn EventStore> = Arc::new(MemoryStore::new());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let host = Host::new(HostOptions {
         limits: (**limits).clone(),
@@ -176,5 +188,10 @@ fn open(config: &ServerConfig, limits: &Arc<Limits>) -> Result<Running, StartErr
     let aggregates = Arc::new(Aggregates::start(&store, &clock, limits, shards)?);
     let bus = Bus::new(&store, limits);
     let modules = Arc::new(Modules::open(&store, host, &aggregates, &clock)?);
-    Ok(Running { store, aggregates, modules, bus })
+    Ok(Running {
+        store,
+        aggregates,
+        modules,
+        bus,
+    })
 }

@@ -74,8 +74,7 @@ pub(super) async fn of_type(
     let after = page.after.map(|id| id.parse()).transpose()?;
     let limit = super::page_limit(&app, page.limit)?;
     let (store, of_type) = (running.store.clone(), aggregate_type.clone());
-    let mut found =
-        super::blocking(move || store.aggregates(&of_type, after.as_ref(), limit + 1)).await??;
+    let mut found = super::blocking(move || store.aggregates(&of_type, after.as_ref(), limit + 1)).await??;
     let more = found.len() > limit;
     found.truncate(limit);
     let aggregates: Vec<_> = found
@@ -87,7 +86,10 @@ pub(super) async fn of_type(
     let mut response = super::json(&json!({ "aggregates": aggregates }));
     if let Some((last, _)) = found.last().filter(|_| more) {
         let after = utf8_percent_encode(last.as_str(), ID);
-        super::link_next(&mut response, &format!("/v1/aggregates/{aggregate_type}?after={after}&limit={limit}"));
+        super::link_next(
+            &mut response,
+            &format!("/v1/aggregates/{aggregate_type}?after={after}&limit={limit}"),
+        );
     }
     Ok(response)
 }
@@ -111,9 +113,14 @@ pub(super) async fn state(
 ) -> Result<Response, Problem> {
     let key = path.aggregate()?;
     negotiate(&headers, &["application/json"])?;
-    let request = StateRequest { key: key.clone(), known: known_states(&headers)? };
+    let request = StateRequest {
+        key: key.clone(),
+        known: known_states(&headers)?,
+    };
     let (reply, answer) = oneshot::channel();
-    running.aggregates.state(request, Box::new(move |view| drop(reply.send(view))));
+    running
+        .aggregates
+        .state(request, Box::new(move |view| drop(reply.send(view))));
     let stopped = || CommandError::Unavailable {
         reason: "the server is shutting down".into(),
         retry_after: std::time::Duration::from_secs(1),
@@ -135,9 +142,14 @@ fn render(key: &AggregateKey, view: &StateView) -> Result<Response, Problem> {
             .fix("send it a command that creates it"));
         }
         RenderedState::Ended => {
-            return Err(Problem::new(410, "ended", "The aggregate has ended", format!("`{key}` has ended"))
-                .fix(format!("its history stays readable: GET {}/events", path_of(key)))
-                .with("version", view.version.0));
+            return Err(Problem::new(
+                410,
+                "ended",
+                "The aggregate has ended",
+                format!("`{key}` has ended"),
+            )
+            .fix(format!("its history stays readable: GET {}/events", path_of(key)))
+            .with("version", view.version.0));
         }
         RenderedState::NotModified => return Ok((StatusCode::NOT_MODIFIED, version).into_response()),
         RenderedState::NoView => None,
@@ -154,14 +166,29 @@ fn render(key: &AggregateKey, view: &StateView) -> Result<Response, Problem> {
         (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
     ];
-    Ok((version, headers, serde_json::to_string(&answer).unwrap_or_default()).into_response())
+    Ok((
+        version,
+        headers,
+        serde_json::to_string(&answer).unwrap_or_default(),
+    )
+        .into_response())
 }
 
 fn not_json(key: &AggregateKey) -> Problem {
-    let fault = Fault::BadOutput { what: format!("the rendered state of `{key}` is not JSON") };
-    CommandError::Fault { fault, diagnosis: "none".into() }.into()
+    let fault = Fault::BadOutput {
+        what: format!("the rendered state of `{key}` is not JSON"),
+    };
+    CommandError::Fault {
+        fault,
+        diagnosis: "none".into(),
+    }
+    .into()
 }
 
 pub(super) fn path_of(key: &AggregateKey) -> String {
-    format!("/v1/aggregates/{}/{}", key.aggregate_type, utf8_percent_encode(key.aggregate_id.as_str(), ID))
+    format!(
+        "/v1/aggregates/{}/{}",
+        key.aggregate_type,
+        utf8_percent_encode(key.aggregate_id.as_str(), ID)
+    )
 }

@@ -11,8 +11,8 @@ use serde_json::{Value, json, value::RawValue};
 use tokio::sync::oneshot;
 
 use crate::{
-    aggregates::{Answer, CommandError, CommandRequest, is_json},
-    vocabulary::{CommandName, Committed, IdempotencyKey, Outcome, RecordedEvent},
+    aggregates::{Answer, CommandError, CommandRequest},
+    vocabulary::{CommandName, Committed, IdempotencyKey, Outcome, RecordedEvent, is_json},
 };
 
 use super::super::{
@@ -20,8 +20,8 @@ use super::super::{
     cloudevent::{CloudEvent, payload, raw_json, rfc3339},
     etag::{preconditions, version_headers},
     extract::{
-        IDEMPOTENCY_REPLAYED, NoParameters, Path, Query, check_content_type, idempotency_key, negotiate, opaque_id,
-        read_body, traceparent,
+        IDEMPOTENCY_REPLAYED, NoParameters, Path, Query, check_content_type, idempotency_key, negotiate,
+        opaque_id, read_body, traceparent,
     },
     problem::{Problem, rejected, unknown_type},
 };
@@ -56,7 +56,13 @@ pub(super) async fn send(
         return Err(unknown_type(key.aggregate_type.as_str()));
     };
     let encoding = active.module.manifest().payload_encoding.as_str();
-    let payload = read_body(&app, body, "the payload of the command", app.limits().payload_bytes).await?;
+    let payload = read_body(
+        &app,
+        body,
+        "the payload of the command",
+        app.limits().payload_bytes,
+    )
+    .await?;
     if !payload.is_empty() {
         check_content_type(&headers, &[encoding])?;
         check_json(encoding, &payload)?;
@@ -87,7 +93,11 @@ fn check_json(encoding: &str, payload: &[u8]) -> Result<(), Problem> {
         },
         Err(error) => error.to_string(),
     };
-    let found: String = String::from_utf8_lossy(payload).chars().take(80).flat_map(char::escape_debug).collect();
+    let found: String = String::from_utf8_lossy(payload)
+        .chars()
+        .take(80)
+        .flat_map(char::escape_debug)
+        .collect();
     let detail = format!("the payload is not JSON: {problem}");
     Err(Problem::malformed(detail, "send one JSON value that fits the command's schema").with("found", found))
 }
@@ -95,7 +105,9 @@ fn check_json(encoding: &str, payload: &[u8]) -> Result<(), Problem> {
 /// The answer is delivered even when the client goes away: the lane does not depend on who waits.
 async fn decide(running: &Running, request: CommandRequest) -> Result<Answer, CommandError> {
     let (reply, answer) = oneshot::channel();
-    running.aggregates.send(request, Box::new(move |answer| drop(reply.send(answer))));
+    running
+        .aggregates
+        .send(request, Box::new(move |answer| drop(reply.send(answer))));
     answer.await.unwrap_or_else(|_| {
         Err(CommandError::Unavailable {
             reason: "the server is shutting down".into(),
@@ -108,12 +120,18 @@ async fn decide(running: &Running, request: CommandRequest) -> Result<Answer, Co
 fn render(running: &Running, answer: &Answer) -> Response {
     let commit = &answer.committed.commit;
     let (status, body) = body(running, &answer.committed);
-    let content_type = if status == StatusCode::OK { "application/json" } else { "application/problem+json" };
+    let content_type = if status == StatusCode::OK {
+        "application/json"
+    } else {
+        "application/problem+json"
+    };
     let content_type = [(header::CONTENT_TYPE, HeaderValue::from_static(content_type))];
     let version = version_headers(commit.last_version(), &commit.module);
     let mut response = (status, content_type, version, body).into_response();
     if answer.replayed {
-        response.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+        response
+            .headers_mut()
+            .insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
     }
     response
 }
@@ -130,7 +148,10 @@ fn body(running: &Running, committed: &Committed) -> (StatusCode, String) {
                 id: commit.key.aggregate_id.as_str(),
                 version: commit.last_version().0,
                 position: running.cursor(committed.last_position()).to_string(),
-                events: events.iter().map(|event| CloudEvent::new(running, event)).collect(),
+                events: events
+                    .iter()
+                    .map(|event| CloudEvent::new(running, event))
+                    .collect(),
                 reply,
                 reply_base64,
                 fuel: *fuel,
@@ -138,9 +159,22 @@ fn body(running: &Running, committed: &Committed) -> (StatusCode, String) {
             // Serialising strings and numbers into memory does not fail.
             (StatusCode::OK, serde_json::to_string(&answer).unwrap_or_default())
         }
-        Outcome::Rejected { code, message, details, .. } => {
-            let details = details.as_ref().and_then(|details| serde_json::from_slice(details).ok());
-            let document = rejected(code, message, details.unwrap_or(Value::Null), commit.last_version().0).document();
+        Outcome::Rejected {
+            code,
+            message,
+            details,
+            ..
+        } => {
+            let details = details
+                .as_ref()
+                .and_then(|details| serde_json::from_slice(details).ok());
+            let document = rejected(
+                code,
+                message,
+                details.unwrap_or(Value::Null),
+                commit.last_version().0,
+            )
+            .document();
             (StatusCode::UNPROCESSABLE_ENTITY, document.to_string())
         }
     }
@@ -159,7 +193,8 @@ pub(super) async fn outcome(
     let (store, aggregate, asked) = (running.store.clone(), key.clone(), idempotency.clone());
     let found = super::blocking(move || store.outcome(&aggregate, &asked)).await??;
     let Some(committed) = found else {
-        let detail = format!("no command with the idempotency key `{idempotency}` has been decided for `{key}`");
+        let detail =
+            format!("no command with the idempotency key `{idempotency}` has been decided for `{key}`");
         return Err(Problem::new(404, "unknown-outcome", "No such outcome", detail)
             .fix("nothing was recorded under this key: the command can be sent, with the same key"));
     };

@@ -58,13 +58,22 @@ pub(super) async fn history(
     }
     let backward = page.direction == Some(WireDirection::Backward);
     if page.from == Some(0) {
-        return Err(Problem::malformed("`from=0`: versions start at 1", "leave `from` out, or start at 1"));
+        return Err(Problem::malformed(
+            "`from=0`: versions start at 1",
+            "leave `from` out, or start at 1",
+        ));
     }
-    let (direction, first) =
-        if backward { (Direction::Backward, u64::MAX) } else { (Direction::Forward, 1) };
+    let (direction, first) = if backward {
+        (Direction::Backward, u64::MAX)
+    } else {
+        (Direction::Forward, 1)
+    };
     let from = Version(page.from.unwrap_or(first));
     let limit = super::page_limit(&app, page.limit)?;
-    let bounds = PageLimit { events: limit, bytes: app.limits().page_bytes };
+    let bounds = PageLimit {
+        events: limit,
+        bytes: app.limits().page_bytes,
+    };
     let (store, asked) = (running.store.clone(), key.clone());
     let read = move || -> Result<_, crate::store::ReadError> {
         let head = store.head(&asked)?;
@@ -72,11 +81,18 @@ pub(super) async fn history(
     };
     let (head, events) = super::blocking(read).await??;
     if head.version == Version(0) {
-        return Err(Problem::new(404, "unknown-aggregate", "No such aggregate", format!("`{key}` has no events"))
-            .fix("send it a command that creates it"));
+        return Err(Problem::new(
+            404,
+            "unknown-aggregate",
+            "No such aggregate",
+            format!("`{key}` has no events"),
+        )
+        .fix("send it a command that creates it"));
     }
     let mut response = batch(&running, &events, media_type);
-    response.headers_mut().insert(AGGREGATE_VERSION, HeaderValue::from(head.version.0));
+    response
+        .headers_mut()
+        .insert(AGGREGATE_VERSION, HeaderValue::from(head.version.0));
     let next = events.last().and_then(|last| match direction {
         Direction::Forward => (last.version < head.version).then(|| last.version.plus(1)),
         Direction::Backward => (last.version > Version(1)).then(|| Version(last.version.0 - 1)),
@@ -84,7 +100,10 @@ pub(super) async fn history(
     if let Some(next) = next {
         let name = if backward { "backward" } else { "forward" };
         let path = super::aggregates::path_of(&key);
-        super::link_next(&mut response, &format!("{path}/events?from={next}&direction={name}&limit={limit}"));
+        super::link_next(
+            &mut response,
+            &format!("{path}/events?from={next}&direction={name}&limit={limit}"),
+        );
     }
     Ok(response)
 }
@@ -108,13 +127,22 @@ pub(super) async fn feed(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let media_type = negotiate(&headers, &[BATCH, JSON, EVENT_STREAM])?;
-    let aggregate_type = query.aggregate_type.as_deref().map(str::parse::<AggregateType>).transpose()?;
-    let filter =
-        FeedFilter { aggregate_type: aggregate_type.clone(), include_system: query.include_system.unwrap_or(false) };
+    let aggregate_type = query
+        .aggregate_type
+        .as_deref()
+        .map(str::parse::<AggregateType>)
+        .transpose()?;
+    let filter = FeedFilter {
+        aggregate_type: aggregate_type.clone(),
+        include_system: query.include_system.unwrap_or(false),
+    };
     let resume = header_text(&headers, "last-event-id")?.filter(|id| !id.is_empty());
     if media_type == EVENT_STREAM {
         if query.limit.is_some() {
-            return Err(Problem::malformed("`limit` is for pages; a stream has none", "leave `limit` out"));
+            return Err(Problem::malformed(
+                "`limit` is for pages; a stream has none",
+                "leave `limit` out",
+            ));
         }
         // A reconnecting client repeats its first `after`: the id it saw last is the later word.
         let after = position(&running, resume.or(query.after))?;
@@ -127,7 +155,10 @@ pub(super) async fn feed(
     }
     let after = position(&running, query.after)?;
     let limit = super::page_limit(&app, query.limit)?;
-    let bounds = PageLimit { events: limit, bytes: app.limits().page_bytes };
+    let bounds = PageLimit {
+        events: limit,
+        bytes: app.limits().page_bytes,
+    };
     let store = running.store.clone();
     let page = super::blocking(move || store.feed(after, &filter, bounds)).await??;
     let mut response = batch(&running, &page.events, media_type);
@@ -170,13 +201,21 @@ fn position(running: &Running, cursor: Option<String>) -> Result<Position, Probl
 }
 
 fn bad_cursor(text: &str, why: &str) -> Problem {
-    Problem::new(400, "bad-cursor", "Not a cursor of this log", format!("the cursor `{text}` {why}"))
-        .fix("start without a cursor, or with one that this server gave out")
-        .with("cursor", text)
+    Problem::new(
+        400,
+        "bad-cursor",
+        "Not a cursor of this log",
+        format!("the cursor `{text}` {why}"),
+    )
+    .fix("start without a cursor, or with one that this server gave out")
+    .with("cursor", text)
 }
 
 fn batch(running: &Running, events: &[RecordedEvent], media_type: &'static str) -> Response {
-    let events: Vec<CloudEvent<'_>> = events.iter().map(|event| CloudEvent::new(running, event)).collect();
+    let events: Vec<CloudEvent<'_>> = events
+        .iter()
+        .map(|event| CloudEvent::new(running, event))
+        .collect();
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(media_type)),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),

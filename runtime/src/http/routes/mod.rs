@@ -20,6 +20,7 @@ use super::{
 };
 
 /// Every path of the server; `/openapi.json` describes the same ones, which a test compares.
+#[cfg(test)]
 pub(super) const PATHS: [(&str, &[&str]); 14] = [
     ("/v1/aggregates", &["get"]),
     ("/v1/aggregates/{type}", &["get"]),
@@ -44,13 +45,22 @@ pub(super) fn router(app: App) -> Router {
         .route("/v1/aggregates", get(aggregates::types))
         .route("/v1/aggregates/{type}", get(aggregates::of_type))
         .route("/v1/aggregates/{type}/{id}", get(aggregates::state))
-        .route("/v1/aggregates/{type}/{id}/commands/{command}", post(commands::send))
+        .route(
+            "/v1/aggregates/{type}/{id}/commands/{command}",
+            post(commands::send),
+        )
         .route("/v1/aggregates/{type}/{id}/events", get(events::history))
-        .route("/v1/aggregates/{type}/{id}/outcomes/{key}", get(commands::outcome))
+        .route(
+            "/v1/aggregates/{type}/{id}/outcomes/{key}",
+            get(commands::outcome),
+        )
         .route("/v1/events", get(events::feed))
         .route("/v1/modules", get(modules::all).post(modules::upload))
         .route("/v1/modules/{digest}", get(modules::one))
-        .route("/v1/deployments/{type}", put(modules::activate).get(modules::deployments))
+        .route(
+            "/v1/deployments/{type}",
+            put(modules::activate).get(modules::deployments),
+        )
         .route("/livez", get(operations::live))
         .route("/readyz", get(operations::ready))
         .route("/openapi.json", get(operations::openapi))
@@ -77,10 +87,12 @@ fn json(value: &serde_json::Value) -> Response {
 /// Runs what may block on a thread that may.
 async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
     let span = tracing::Span::current();
-    tokio::task::spawn_blocking(move || span.in_scope(call)).await.map_err(|error| {
-        Problem::new(500, "internal", "The server failed", error.to_string())
-            .fix("this is a defect of the server; please report it with the server's log")
-    })
+    tokio::task::spawn_blocking(move || span.in_scope(call))
+        .await
+        .map_err(|error| {
+            Problem::new(500, "internal", "The server failed", error.to_string())
+                .fix("this is a defect of the server; please report it with the server's log")
+        })
 }
 
 /// The page size asked for, within the limit.

@@ -53,7 +53,11 @@ pub(super) async fn upload(
         members.insert("notice".into(), uploaded.notice.into());
         members.insert("manifest".into(), manifest(&uploaded.module.manifest));
     }
-    let status = if uploaded.new { StatusCode::CREATED } else { StatusCode::OK };
+    let status = if uploaded.new {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
     Ok((status, super::json(&document)).into_response())
 }
 
@@ -66,7 +70,10 @@ pub(super) async fn all(
     negotiate(&headers, &["application/json"])?;
     let modules = running.modules.clone();
     let kept = super::blocking(move || modules.all()).await??;
-    let kept: Vec<Value> = kept.iter().map(|module| summary(&running.modules, module)).collect();
+    let kept: Vec<Value> = kept
+        .iter()
+        .map(|module| summary(&running.modules, module))
+        .collect();
     Ok(super::json(&json!({ "modules": kept })))
 }
 
@@ -81,7 +88,9 @@ pub(super) async fn one(
     let digest: ModuleDigest = path.parse("digest")?;
     let modules = running.modules.clone();
     let Some(module) = super::blocking(move || modules.find(&digest)).await?? else {
-        return Err(unknown_module(format!("no module with digest `{digest}` has been uploaded")));
+        return Err(unknown_module(format!(
+            "no module with digest `{digest}` has been uploaded"
+        )));
     };
     let mut document = summary(&running.modules, &module);
     if let Value::Object(members) = &mut document {
@@ -125,8 +134,11 @@ fn manifest(manifest: &Manifest) -> Value {
         .iter()
         .map(|(event_type, schema)| json!({ "type": event_type.as_str(), "schema_version": schema }))
         .collect();
-    let attributes: serde_json::Map<String, Value> =
-        manifest.attributes.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
+    let attributes: serde_json::Map<String, Value> = manifest
+        .attributes
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone().into()))
+        .collect();
     json!({
         "type": manifest.aggregate_type.as_str(),
         "module_version": manifest.module_version,
@@ -162,8 +174,7 @@ pub(super) async fn activate(
         .map_err(|error| Problem::malformed(error.to_string(), "send `{\"digest\": \"…\"}`"))?;
     let digest: ModuleDigest = activation.digest.parse()?;
     let (modules, asked) = (running.modules.clone(), aggregate_type.clone());
-    let (deployment, previous, notice) =
-        super::blocking(move || modules.activate(&asked, &digest)).await??;
+    let (deployment, previous, notice) = super::blocking(move || modules.activate(&asked, &digest)).await??;
     Ok(super::json(&json!({
         "type": aggregate_type.as_str(),
         "digest": deployment.digest.to_string(),
@@ -184,7 +195,9 @@ pub(super) async fn deployments(
     negotiate(&headers, &["application/json"])?;
     let (modules, asked) = (running.modules.clone(), aggregate_type.clone());
     let history = super::blocking(move || modules.deployments(&asked, DEPLOYMENTS_MAX)).await??;
-    let Some(newest) = history.first() else { return Err(unknown_type(aggregate_type.as_str())) };
+    let Some(newest) = history.first() else {
+        return Err(unknown_type(aggregate_type.as_str()));
+    };
     let activations: Vec<Value> = history
         .iter()
         .map(|deployment| {

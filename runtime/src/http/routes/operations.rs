@@ -1,10 +1,6 @@
 //! For operators and tools: liveness, readiness, and the description of the interface.
 
-use axum::{
-    extract::State,
-    http::HeaderMap,
-    response::Response,
-};
+use axum::{extract::State, http::HeaderMap, response::Response};
 use serde_json::json;
 
 use super::super::{
