@@ -143,17 +143,6 @@ pub(super) fn check(found: wit::Descriptor) -> Result<Manifest, ManifestProblem>
     })
 }
 
-/// Whether payloads of this encoding are JSON documents.
-pub(super) fn is_json(encoding: &str) -> bool {
-    let essence = encoding
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
-    essence == "application/json" || essence.ends_with("+json")
-}
-
 fn commands(found: Vec<wit::CommandSchema>) -> Result<Vec<CommandSchema>, ManifestProblem> {
     entries("`commands`", found.len())?;
     let mut seen = HashSet::new();

@@ -208,7 +208,7 @@ impl Host {
             host: self.clone(),
             digest: inspected.digest,
             class: inspected.class,
-            payloads_are_json: describe::is_json(&manifest.payload_encoding),
+            payloads_are_json: crate::vocabulary::is_json(&manifest.payload_encoding),
             manifest,
             identity: Arc::new(identity),
             pre,
