@@ -2,8 +2,13 @@
 //!
 //! `ARCHITECTURE.md` is the map of the rooms and of what each promises the others.
 
+pub mod aggregates;
+pub mod bus;
 pub mod cli;
 pub mod client;
+pub mod http;
+pub mod modules;
+pub mod server;
 pub mod store;
 pub mod vocabulary;
 pub mod wasm;

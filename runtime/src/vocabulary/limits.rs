@@ -57,12 +57,20 @@ pub struct Limits {
     pub lane_idle: Duration,
     /// Events after which a snapshot is taken, unless the module's manifest says otherwise.
     pub snapshot_every: u64,
+    /// A lane that is evicted saves its state when at least so many events came since the last snapshot, count.
+    pub snapshot_on_eviction: u64,
     /// Events in one page of history or feed, count.
     pub page_events: usize,
     /// Payload bytes in one page of history or feed.
     pub page_bytes: usize,
     /// Commits kept for subscribers that are a little behind, count; one further behind reads from the store.
     pub bus_commits: usize,
+    /// Largest commit that is kept there, bytes of payloads; a larger one is read from the store.
+    pub bus_commit_bytes: usize,
+    /// Events that one subscriber is read ahead, count: it is what a slow one holds in memory.
+    pub stream_page_events: usize,
+    /// The same in payload bytes; a single larger event still passes.
+    pub stream_page_bytes: usize,
     /// SSE and NDJSON subscribers, count.
     pub subscribers: usize,
     /// Silence on a live stream before a heartbeat comment.
@@ -104,9 +112,13 @@ impl Default for Limits {
             live_per_shard: 20_000,
             lane_idle: Duration::from_secs(60),
             snapshot_every: 100,
+            snapshot_on_eviction: 16,
             page_events: 1_000,
             page_bytes: 8 * MIB,
             bus_commits: 4_096,
+            bus_commit_bytes: 16 * KIB,
+            stream_page_events: 128,
+            stream_page_bytes: 256 * KIB,
             subscribers: 4_096,
             heartbeat: Duration::from_secs(15),
             shutdown: Duration::from_secs(20),

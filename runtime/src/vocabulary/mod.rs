@@ -21,4 +21,4 @@ pub use ids::{
     LaneEpoch, LogId, ModuleDigest, Position, RequestHash, Version,
 };
 pub use limits::Limits;
-pub use manifest::{CommandSchema, EventSchema, Manifest};
+pub use manifest::{CommandSchema, EventSchema, Manifest, is_json};

@@ -1,0 +1,1 @@
+//! The room's promises, tested with guests written as text.
