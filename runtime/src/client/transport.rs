@@ -20,8 +20,8 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(90);
 /// Longer than a server may take to compile an upload (180 s).
 pub(crate) const UPLOAD_LIMIT: Duration = Duration::from_secs(240);
-/// A connection unused for this long is closed: servers and proxies close theirs after about a minute.
-const IDLE_LIMIT: Duration = Duration::from_secs(30);
+/// A connection unused for this long is closed, before the server closes it (after 30 s).
+const IDLE_LIMIT: Duration = Duration::from_secs(15);
 /// Largest answer, bytes: a page of 8 MiB of payloads, as base64, with the rest of the events around them.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How much of an answer that is not understood is shown, characters.
