@@ -1,1 +1,7 @@
-fn main() {}
+//! The one integration binary: real servers, real bytes. `cargo xtask test` prepares what it needs and runs it.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod feed;
+mod kill;
+mod random;

@@ -320,6 +320,7 @@ pub(super) fn unknown_module(detail: String) -> Problem {
 /// A domain's no.
 pub(super) fn rejected(code: &str, message: &str, details: Value, version: u64) -> Problem {
     Problem::new(422, "rejected", "The domain rejected the command", message)
+        .fix("nothing was appended; `code` and `details` say why, for programs")
         .with("code", code)
         .with("message", message)
         .with("details", details)

@@ -142,7 +142,8 @@ mod tests {
                 })
                 .collect();
             let batches: Vec<_> = batches(&events, 7, 40).collect();
-            prop_assert_eq!(batches.concat(), events);
+            let joined = batches.concat();
+            prop_assert_eq!(joined.as_slice(), events.as_slice());
             for batch in batches {
                 let bytes: usize = batch.iter().map(|event| event.payload.len()).sum();
                 prop_assert!(!batch.is_empty() && batch.len() <= 7);

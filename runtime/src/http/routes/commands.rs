@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Value, value::RawValue};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -180,6 +180,15 @@ fn body(running: &Running, committed: &Committed) -> (StatusCode, String) {
     }
 }
 
+#[derive(Serialize)]
+struct OutcomeAnswer<'a> {
+    key: &'a str,
+    status: u16,
+    recorded_at: String,
+    /// To the byte what the first answer was.
+    body: Option<Box<RawValue>>,
+}
+
 /// `GET /v1/aggregates/{type}/{id}/outcomes/{key}`
 pub(super) async fn outcome(
     running: Running,
@@ -199,11 +208,11 @@ pub(super) async fn outcome(
             .fix("nothing was recorded under this key: the command can be sent, with the same key"));
     };
     let (status, body) = body(&running, &committed);
-    let document = json!({
-        "key": idempotency.as_str(),
-        "status": status.as_u16(),
-        "recorded_at": rfc3339(committed.commit.context.now),
-        "body": raw_json(body.as_bytes()),
-    });
-    Ok(super::json(&document))
+    let outcome = OutcomeAnswer {
+        key: idempotency.as_str(),
+        status: status.as_u16(),
+        recorded_at: rfc3339(committed.commit.context.now),
+        body: raw_json(body.as_bytes()),
+    };
+    Ok(super::json_text(serde_json::to_string(&outcome).unwrap_or_default()))
 }

@@ -77,11 +77,16 @@ fn request_span(request: &axum::http::Request<axum::body::Body>) -> tracing::Spa
 
 /// A JSON answer.
 fn json(value: &serde_json::Value) -> Response {
+    json_text(value.to_string())
+}
+
+/// A JSON answer that is text already.
+fn json_text(text: String) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
     ];
-    (headers, value.to_string()).into_response()
+    (headers, text).into_response()
 }
 
 /// Runs what may block on a thread that may.

@@ -1,1 +1,0 @@
-//! The room's promises, tested with guests written as text.
