@@ -5,6 +5,10 @@ fn main() {
         let mut c = ServerConfig::local(std::path::Path::new("/tmp/smoke"));
         c.listen = "127.0.0.1:7099".parse().unwrap();
         let s = Server::bind(c).await.unwrap();
-        s.run(|a| println!("ready {a}"), async { tokio::signal::ctrl_c().await.unwrap() }).await.unwrap();
+        s.run(|a| println!("ready {a}"), async {
+            tokio::signal::ctrl_c().await.unwrap()
+        })
+        .await
+        .unwrap();
     });
 }

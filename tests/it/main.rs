@@ -3,5 +3,6 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod feed;
+mod hostile;
 mod kill;
 mod random;

@@ -214,5 +214,7 @@ pub(super) async fn outcome(
         recorded_at: rfc3339(committed.commit.context.now),
         body: raw_json(body.as_bytes()),
     };
-    Ok(super::json_text(serde_json::to_string(&outcome).unwrap_or_default()))
+    Ok(super::json_text(
+        serde_json::to_string(&outcome).unwrap_or_default(),
+    ))
 }
