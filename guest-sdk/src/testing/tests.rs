@@ -30,9 +30,7 @@ struct Faulty {
 #[derive(Command)]
 enum Asked {
     Act,
-    SayMore {
-        more: Option<u64>,
-    },
+    SayMore { more: Option<u64> },
 }
 
 #[derive(Event)]
