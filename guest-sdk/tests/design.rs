@@ -1,6 +1,10 @@
 //! The code of DESIGN.md section 8, as it stands there: this is how an aggregate must read.
 
-#![allow(missing_docs, missing_debug_implementations, reason = "the code is shown as an author would write it first")]
+#![allow(
+    missing_docs,
+    missing_debug_implementations,
+    reason = "the code is shown as an author would write it first"
+)]
 
 use annals_sdk::prelude::*;
 
