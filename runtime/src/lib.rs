@@ -8,5 +8,6 @@ pub mod http;
 pub mod modules;
 pub mod server;
 pub mod store;
+pub mod toolchain;
 pub mod vocabulary;
 pub mod wasm;

@@ -6,3 +6,4 @@ mod feed;
 mod hostile;
 mod kill;
 mod random;
+mod tidy;
