@@ -4,6 +4,8 @@
 
 pub mod aggregates;
 pub mod bus;
+pub mod cli;
+pub mod client;
 pub mod http;
 pub mod modules;
 pub mod server;
