@@ -36,7 +36,6 @@ impl Context {
     /// ```
     /// assert_eq!(annals_sdk::Context::builder("alice").build().version(), 0);
     /// ```
-    #[must_use]
     pub fn builder(aggregate_id: impl Into<String>) -> ContextBuilder {
         ContextBuilder {
             context: Self {

@@ -44,7 +44,6 @@ macro_rules! export_aggregate {
 }
 
 /// Compiles for what can be exported.
-#[must_use]
 pub const fn check_exportable<A: Decide>() {}
 
 /// Gives an author's aggregate the exports of a module.

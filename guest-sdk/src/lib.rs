@@ -85,6 +85,7 @@ mod aggregate;
 pub mod bindings;
 mod command;
 mod context;
+mod derives;
 mod event;
 mod export;
 mod json;
@@ -98,9 +99,9 @@ mod snapshot;
 pub mod testing;
 
 pub use aggregate::{Aggregate, Decide, Decision, Recorded, View};
-pub use annals_sdk_macros::{Aggregate, Command, Deserialize, Event, JsonSchema, Rejection, Serialize};
 pub use command::{Command, CommandError, CommandSchema};
 pub use context::{Context, ContextBuilder};
+pub use derives::{Aggregate, Command, Deserialize, Event, JsonSchema, Rejection, Serialize};
 pub use event::{Event, EventError, EventSchema, NewEvent, VersionedEvent};
 pub use json::Malformed;
 pub use manifest::Manifest;

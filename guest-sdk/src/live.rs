@@ -73,3 +73,6 @@ pub(crate) fn apply<A: Decide>(
         .apply_recorded(event, recorded)
         .map_err(ApplyError::Impossible)
 }
+
+#[cfg(test)]
+mod tests;

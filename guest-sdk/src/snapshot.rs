@@ -94,3 +94,6 @@ pub(crate) fn restore<A: Aggregate>(bytes: &[u8]) -> Result<A, String> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,6 +47,8 @@
 
 mod outcome;
 mod subject;
+#[cfg(test)]
+mod tests;
 
 pub use outcome::Outcome;
 use subject::Subject;

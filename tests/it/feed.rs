@@ -29,7 +29,10 @@ fn add(address: SocketAddr, aggregates: u64, each: u64) {
                 for _ in 0..each {
                     let path = format!("/v1/aggregates/counter/c{aggregate}/commands/add");
                     let headers = [("content-type", "application/json")];
-                    connection.request("POST", &path, &headers, b"{\"by\":1}").unwrap().ok();
+                    connection
+                        .request("POST", &path, &headers, b"{\"by\":1}")
+                        .unwrap()
+                        .ok();
                 }
             });
         }
@@ -64,7 +67,10 @@ fn a_reconnect_after_ten_thousand_events_misses_none_and_repeats_none() {
     let mut second = SseStream::open(server.address(), "/v1/events", &[("last-event-id", &seen)]).unwrap();
     let last = follow(&mut second, &seen, 10_000);
     let caught_up = second.next_event().unwrap().unwrap();
-    assert_eq!((caught_up.event.as_str(), caught_up.id.as_str()), ("caught-up", last.as_str()));
+    assert_eq!(
+        (caught_up.event.as_str(), caught_up.id.as_str()),
+        ("caught-up", last.as_str())
+    );
     let pages = server.whole_feed();
     assert_eq!(pages.len(), 10_100);
     assert_eq!(pages.last().unwrap()["position"], last.as_str());
@@ -73,7 +79,11 @@ fn a_reconnect_after_ten_thousand_events_misses_none_and_repeats_none() {
 #[test]
 fn followers_cross_from_the_store_to_live_without_gap_or_duplicate() {
     // A tiny broadcast, so that subscribers lag and go back to the store again and again.
-    let server = counter(Limits { bus_commits: 4, stream_page_events: 7, ..Limits::default() });
+    let server = counter(Limits {
+        bus_commits: 4,
+        stream_page_events: 7,
+        ..Limits::default()
+    });
     let address = server.address();
     std::thread::scope(|scope| {
         scope.spawn(move || add(address, 8, 200));
@@ -92,7 +102,8 @@ fn a_client_that_reads_a_byte_a_second_slows_nobody() {
     let server = counter(Limits::default());
     let address = server.address();
     let mut slow = Connection::open(address).unwrap();
-    slow.send(b"GET /v1/events HTTP/1.1\r\nhost: annals\r\naccept: text/event-stream\r\n\r\n").unwrap();
+    slow.send(b"GET /v1/events HTTP/1.1\r\nhost: annals\r\naccept: text/event-stream\r\n\r\n")
+        .unwrap();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -121,9 +132,14 @@ fn resident_bytes() -> u64 {
 
 #[test]
 fn heartbeats_come_in_silence_and_shutdown_ends_the_stream() {
-    let mut server = counter(Limits { heartbeat: Duration::from_millis(50), ..Limits::default() });
+    let mut server = counter(Limits {
+        heartbeat: Duration::from_millis(50),
+        ..Limits::default()
+    });
     let mut stream = Connection::open(server.address()).unwrap();
-    stream.send(b"GET /v1/events HTTP/1.1\r\nhost: annals\r\naccept: text/event-stream\r\n\r\n").unwrap();
+    stream
+        .send(b"GET /v1/events HTTP/1.1\r\nhost: annals\r\naccept: text/event-stream\r\n\r\n")
+        .unwrap();
     assert_eq!(stream.head().unwrap().0, 200);
     let mut text = String::new();
     while !text.contains(": heartbeat") {
@@ -133,7 +149,10 @@ fn heartbeats_come_in_silence_and_shutdown_ends_the_stream() {
     assert!(text.contains("event: caught-up"), "{text}");
     let begun = Instant::now();
     server.stop();
-    assert!(begun.elapsed() < Limits::default().shutdown, "the stream did not hold the server up");
+    assert!(
+        begun.elapsed() < Limits::default().shutdown,
+        "the stream did not hold the server up"
+    );
     while stream.chunk().unwrap().is_some() {}
 }
 
@@ -158,11 +177,16 @@ fn cursors_lead_back_or_are_refused_with_the_reason() {
         (other_log.as_str(), "another log"),
     ] {
         let problem = after(bad).problem(400, "bad-cursor");
-        assert!(problem["detail"].as_str().unwrap().contains(says), "{bad}: {problem}");
+        assert!(
+            problem["detail"].as_str().unwrap().contains(says),
+            "{bad}: {problem}"
+        );
     }
-    let _ = after(&other_epoch).problem(410, "dead-branch");
+    after(&other_epoch).problem(410, "dead-branch");
     let stream = [("accept", "text/event-stream"), ("last-event-id", "nonsense")];
-    let _ = server.request("GET", "/v1/events", &stream, &[]).problem(400, "bad-cursor");
+    let _ = server
+        .request("GET", "/v1/events", &stream, &[])
+        .problem(400, "bad-cursor");
 }
 
 #[test]
@@ -174,8 +198,14 @@ fn the_feed_leaves_the_servers_own_events_out_unless_asked() {
     assert_eq!(all.as_array().unwrap().len(), 5);
     assert_eq!(all[0]["source"], "/v1/aggregates/annals-deployment");
     let page = server.get("/v1/events?type=counter&limit=3");
-    assert_eq!((page.ok().as_array().unwrap().len(), page.header("caught-up")), (3, Some("false")));
+    assert_eq!(
+        (page.ok().as_array().unwrap().len(), page.header("caught-up")),
+        (3, Some("false"))
+    );
     let rest = server.get(&next_link(&page).unwrap());
-    assert_eq!((rest.ok().as_array().unwrap().len(), rest.header("caught-up")), (1, Some("true")));
+    assert_eq!(
+        (rest.ok().as_array().unwrap().len(), rest.header("caught-up")),
+        (1, Some("true"))
+    );
     assert_eq!(server.get("/v1/events?type=absent").ok(), json!([]));
 }

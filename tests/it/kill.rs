@@ -56,16 +56,28 @@ fn nothing_acknowledged_is_lost_and_nothing_is_there_twice() {
     for round in 0..ROUNDS {
         let life = Duration::from_millis(40 + random.below(360));
         let sent = one_life(&data, round, life, random.next());
-        ledger.sent.extend(sent.into_iter().map(|sent| (sent.key.clone(), sent)));
+        ledger
+            .sent
+            .extend(sent.into_iter().map(|sent| (sent.key.clone(), sent)));
         let server = Process::start(&data);
         ledger.check_log(&server);
         ledger.check_keys(&server, round, &mut random);
         ledger.check_log(&server);
         server.kill();
     }
-    let acknowledged = ledger.sent.values().filter(|sent| sent.acknowledged.is_some()).count();
-    eprintln!("{acknowledged} acknowledged, {} in the log, {ROUNDS} kills", ledger.logged.len());
-    assert!(acknowledged as u64 > ROUNDS * 20, "the clients hardly got to work: {acknowledged}");
+    let acknowledged = ledger
+        .sent
+        .values()
+        .filter(|sent| sent.acknowledged.is_some())
+        .count();
+    eprintln!(
+        "{acknowledged} acknowledged, {} in the log, {ROUNDS} kills",
+        ledger.logged.len()
+    );
+    assert!(
+        acknowledged as u64 > ROUNDS * 20,
+        "the clients hardly got to work: {acknowledged}"
+    );
 }
 
 /// Starts a server, lets the clients at it, kills it, and collects what the clients remember.
@@ -83,13 +95,18 @@ fn one_life(data: &Path, round: u64, life: Duration, seed: u64) -> Vec<Sent> {
         std::thread::sleep(life);
         server.kill();
         stop.store(true, Ordering::SeqCst);
-        clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+        clients
+            .into_iter()
+            .flat_map(|client| client.join().unwrap())
+            .collect()
     })
 }
 
 fn work(address: SocketAddr, round: u64, client: u64, mut random: Random, stop: &AtomicBool) -> Vec<Sent> {
     let mut sent = Vec::new();
-    let Ok(mut connection) = Connection::open(address) else { return sent };
+    let Ok(mut connection) = Connection::open(address) else {
+        return sent;
+    };
     for number in 0.. {
         if stop.load(Ordering::SeqCst) {
             break;
@@ -102,7 +119,11 @@ fn work(address: SocketAddr, round: u64, client: u64, mut random: Random, stop: 
             Err(_) => None,
         };
         let lost = acknowledged.is_none();
-        sent.push(Sent { aggregate, key, acknowledged });
+        sent.push(Sent {
+            aggregate,
+            key,
+            acknowledged,
+        });
         if lost {
             break;
         }
@@ -134,12 +155,19 @@ impl Ledger {
             }
         }
         for sent in self.sent.values().filter(|sent| sent.acknowledged.is_some()) {
-            assert!(self.logged.contains_key(&sent.key), "{} was acknowledged and is lost", sent.key);
+            assert!(
+                self.logged.contains_key(&sent.key),
+                "{} was acknowledged and is lost",
+                sent.key
+            );
         }
     }
 
     fn check_event(&mut self, event: &Value) {
-        let (subject, key) = (event["subject"].as_str().unwrap(), event["correlationid"].as_str().unwrap());
+        let (subject, key) = (
+            event["subject"].as_str().unwrap(),
+            event["correlationid"].as_str().unwrap(),
+        );
         let version: u64 = event["sequence"].as_str().unwrap().parse().unwrap();
         let expected = self.versions.get(subject).copied().unwrap_or(0) + 1;
         assert_eq!(version, expected, "versions of {subject} are dense");
@@ -169,7 +197,11 @@ impl Ledger {
                 None => {
                     let answer: Value = serde_json::from_slice(&body).unwrap();
                     if let Some((subject, version)) = self.logged.get(&sent.key) {
-                        assert_eq!(answer["version"], *version, "{} was decided before the kill", sent.key);
+                        assert_eq!(
+                            answer["version"], *version,
+                            "{} was decided before the kill",
+                            sent.key
+                        );
                         assert_eq!(answer["id"], subject.as_str());
                     }
                     sent.acknowledged = Some(body);

@@ -3,5 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod feed;
+mod hostile;
 mod kill;
 mod random;
+mod tidy;

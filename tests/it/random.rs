@@ -6,7 +6,9 @@ pub(crate) struct Random(u64);
 impl Random {
     /// The seed of this run: `ANNALS_TEST_SEED`, else from the process's own address space layout and id.
     pub(crate) fn seed() -> u64 {
-        let given = std::env::var("ANNALS_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+        let given = std::env::var("ANNALS_TEST_SEED")
+            .ok()
+            .and_then(|seed| seed.parse().ok());
         given.unwrap_or_else(|| {
             use std::hash::{BuildHasher, RandomState};
             RandomState::new().hash_one(std::process::id())

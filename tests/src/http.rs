@@ -32,7 +32,10 @@ impl Response {
     /// One header.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The body as text.
@@ -55,13 +58,21 @@ impl Response {
     ///
     /// # Panics
     /// When it is not: a test's finding.
-    #[must_use]
     #[track_caller]
     pub fn problem(&self, status: u16, slug: &str) -> Value {
         assert_eq!(self.status, status, "{}", self.text());
-        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{}", self.text());
+        assert_eq!(
+            self.header("content-type"),
+            Some("application/problem+json"),
+            "{}",
+            self.text()
+        );
         let document = self.json();
-        assert_eq!(document["type"], format!("urn:annals:problem:{slug}"), "{document}");
+        assert_eq!(
+            document["type"],
+            format!("urn:annals:problem:{slug}"),
+            "{document}"
+        );
         assert_eq!(document["status"], status, "{document}");
         for member in ["title", "detail", "fix"] {
             let text = document[member].as_str().unwrap_or_default();
@@ -74,10 +85,14 @@ impl Response {
     ///
     /// # Panics
     /// When it is not a 2xx with JSON: a test's finding.
-    #[must_use]
     #[track_caller]
     pub fn ok(&self) -> Value {
-        assert!((200..300).contains(&self.status), "{}: {}", self.status, self.text());
+        assert!(
+            (200..300).contains(&self.status),
+            "{}: {}",
+            self.status,
+            self.text()
+        );
         self.json()
     }
 }
@@ -92,7 +107,9 @@ impl Connection {
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_write_timeout(Some(TIMEOUT))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream: BufReader::new(stream) })
+        Ok(Self {
+            stream: BufReader::new(stream),
+        })
     }
 
     /// Sends a request and reads the answer.
@@ -133,7 +150,11 @@ impl Connection {
     /// As the socket says, or when the answer is not HTTP.
     pub fn response(&mut self, without_body: bool) -> io::Result<Response> {
         let (status, headers) = self.head()?;
-        let mut response = Response { status, headers, body: Vec::new() };
+        let mut response = Response {
+            status,
+            headers,
+            body: Vec::new(),
+        };
         if without_body || status == 304 {
             return Ok(response);
         }
@@ -142,7 +163,10 @@ impl Connection {
                 response.body.extend_from_slice(&chunk);
             }
         } else {
-            let length = response.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+            let length = response
+                .header("content-length")
+                .and_then(|length| length.parse().ok())
+                .unwrap_or(0);
             response.body.resize(length, 0);
             self.stream.read_exact(&mut response.body)?;
         }
@@ -160,7 +184,9 @@ impl Connection {
         let mut headers = Vec::new();
         loop {
             let line = self.line()?;
-            let Some((name, value)) = line.split_once(':') else { return Ok((status, headers)) };
+            let Some((name, value)) = line.split_once(':') else {
+                return Ok((status, headers));
+            };
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
     }
@@ -228,7 +254,10 @@ impl SseStream {
         connection.send(format!("{request}\r\n").as_bytes())?;
         let (status, headers) = connection.head()?;
         assert_eq!(status, 200, "{headers:?}");
-        Ok(Self { connection, buffer: String::new() })
+        Ok(Self {
+            connection,
+            buffer: String::new(),
+        })
     }
 
     /// The next event; comments and `retry:` are passed over. None when the server ends the stream.
@@ -253,7 +282,9 @@ impl SseStream {
                 }
             }
             match self.connection.chunk()? {
-                Some(chunk) => self.buffer.push_str(&String::from_utf8(chunk).map_err(io::Error::other)?),
+                Some(chunk) => self
+                    .buffer
+                    .push_str(&String::from_utf8(chunk).map_err(io::Error::other)?),
                 None => return Ok(None),
             }
         }

@@ -28,7 +28,9 @@ pub trait Api {
     #[track_caller]
     fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
         let mut connection = Connection::open(self.address()).expect("the server is listening");
-        connection.request(method, path, headers, body).expect("the server answers")
+        connection
+            .request(method, path, headers, body)
+            .expect("the server answers")
     }
 
     /// `GET`.
@@ -48,13 +50,22 @@ pub trait Api {
     /// Sends a command.
     #[track_caller]
     fn command(&self, aggregate: &str, command: &str, body: &Value) -> Response {
-        self.post(&format!("/v1/aggregates/{aggregate}/commands/{command}"), &[], body)
+        self.post(
+            &format!("/v1/aggregates/{aggregate}/commands/{command}"),
+            &[],
+            body,
+        )
     }
 
     /// Uploads a module.
     #[track_caller]
     fn upload(&self, module: &[u8]) -> Response {
-        self.request("POST", "/v1/modules", &[("content-type", "application/wasm")], module)
+        self.request(
+            "POST",
+            "/v1/modules",
+            &[("content-type", "application/wasm")],
+            module,
+        )
     }
 
     /// Everything in the feed, by pages.
@@ -78,7 +89,9 @@ pub trait Api {
 #[must_use]
 pub fn next_link(response: &Response) -> Option<String> {
     let link = response.header("link")?;
-    link.strip_prefix('<')?.strip_suffix(">; rel=\"next\"").map(str::to_owned)
+    link.strip_prefix('<')?
+        .strip_suffix(">; rel=\"next\"")
+        .map(str::to_owned)
 }
 
 /// A server in this process.
@@ -123,20 +136,39 @@ impl TestServer {
     /// When it does not start: a test's finding.
     #[must_use]
     pub fn open(data: &Path, limits: Limits) -> Self {
-        let config = ServerConfig { limits, ..ServerConfig::local(data) };
+        let config = ServerConfig {
+            limits,
+            ..ServerConfig::local(data)
+        };
         let (ready, is_ready) = mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-            runtime.expect("a runtime").block_on(async {
-                let server = Server::bind(config).await.expect("a free port");
-                let shutdown = async { drop(stopped.await) };
-                server.run(move |address| ready.send(address).expect("the test waits"), shutdown).await
-            })
-            .expect("the server starts");
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build();
+            runtime
+                .expect("a runtime")
+                .block_on(async {
+                    let server = Server::bind(config).await.expect("a free port");
+                    let shutdown = async { drop(stopped.await) };
+                    server
+                        .run(
+                            move |address| ready.send(address).expect("the test waits"),
+                            shutdown,
+                        )
+                        .await
+                })
+                .expect("the server starts");
         });
         let address = is_ready.recv().expect("the server is ready");
-        Self { address, stop: Some(stop), thread: Some(thread), data: None, path: data.to_owned() }
+        Self {
+            address,
+            stop: Some(stop),
+            thread: Some(thread),
+            data: None,
+            path: data.to_owned(),
+        }
     }
 
     /// Where its data is.
@@ -199,8 +231,16 @@ pub fn binary() -> PathBuf {
         return path.into();
     }
     let test = std::env::current_exe().expect("this test has a path");
-    let beside = test.parent().and_then(Path::parent).expect("target/<profile>/deps").join("annals");
-    assert!(beside.exists(), "{} is missing: run `cargo xtask test`, which builds it", beside.display());
+    let beside = test
+        .parent()
+        .and_then(Path::parent)
+        .expect("target/<profile>/deps")
+        .join("annals");
+    assert!(
+        beside.exists(),
+        "{} is missing: run `cargo xtask test`, which builds it",
+        beside.display()
+    );
     beside
 }
 
@@ -230,8 +270,14 @@ impl Process {
         let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         let first = lines.next().and_then(Result::ok).unwrap_or_default();
         let ready: Value = serde_json::from_str(&first).unwrap_or_else(|_| json!({ "line": first }));
-        let url = ready["listening"].as_str().unwrap_or_else(|| panic!("not a ready line: {ready}"));
-        let address = url.trim_start_matches("http://").trim_end_matches('/').parse().expect("an address");
+        let url = ready["server"]
+            .as_str()
+            .unwrap_or_else(|| panic!("not a ready line: {ready}"));
+        let address = url
+            .trim_start_matches("http://")
+            .trim_end_matches('/')
+            .parse()
+            .expect("an address");
         Self { address, child }
     }
 

@@ -252,10 +252,10 @@ impl<'a> Message<'a> {
 impl<'a> Payload<'a> {
     fn parse(variant: &'a Variant, wire: &str, owner: &Ident) -> syn::Result<Self> {
         let fields = match &variant.fields {
-            Fields::Unnamed(fields) if fields.unnamed.len() == 1 => {
-                return Ok(Self::Own(&fields.unnamed[0].ty));
-            }
             Fields::Unnamed(fields) => {
+                if let (1, Some(field)) = (fields.unnamed.len(), fields.unnamed.first()) {
+                    return Ok(Self::Own(&field.ty));
+                }
                 let problem =
                     "name the fields: a payload is a JSON object, and its keys are the names of the fields";
                 return Err(syn::Error::new_spanned(fields, problem));

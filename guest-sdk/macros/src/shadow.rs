@@ -111,8 +111,7 @@ pub(crate) fn json_schema(input: &DeriveInput) -> syn::Result<TokenStream> {
 fn remote(input: &DeriveInput, keep: &[&str], derive: &TokenStream) -> syn::Result<(Ident, TokenStream)> {
     let name = &input.ident;
     let shadow = format_ident!("__{name}");
-    let (_, type_generics, _) = input.generics.split_for_impl();
-    let remote = quote!(#name #type_generics).to_string();
+    let remote = name.to_string();
     let kept = keep_attributes(&input.attrs, keep);
     let body = copy_of(input, &shadow, keep)?;
     let definition = quote! {

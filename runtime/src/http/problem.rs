@@ -260,14 +260,19 @@ fn fault_problem(fault: &Fault, diagnosis: &str) -> Problem {
                 .fix("the same command would run out again: change the command, or the module")
                 .with("limit", *limit)
         }
-        Fault::TooLarge { .. } => {
-            Problem::new(422, "decision-too-large", "The decision is too large", detail)
-                .fix("ask for less at once, or change the module")
-        }
+        Fault::TooLarge { .. } => Problem::new(
+            422,
+            "answer-too-large",
+            "The module's answer is too large",
+            detail,
+        )
+        .fix("ask for less at once, or change the module"),
         Fault::Deadline { limit } => Problem::new(503, "deadline", "The module took too long", detail)
             .fix("try again later; if it stays so, the module's author should look at it")
             .retry_after(*limit),
-        Fault::Host { .. } | Fault::HandleLimit { .. } | Fault::Retired => Problem::unavailable(detail),
+        Fault::Host { .. } | Fault::CellLimit { .. } | Fault::HandleLimit { .. } | Fault::Retired => {
+            Problem::unavailable(detail)
+        }
         _ => Problem::new(500, "module-trapped", "The module failed", detail)
             .fix("the server's log tells more under this diagnosis; the module's author should look at it"),
     };

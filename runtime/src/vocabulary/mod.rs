@@ -20,5 +20,5 @@ pub use ids::{
     AggregateId, AggregateKey, AggregateType, CommandName, Epoch, EventType, IdempotencyKey, InvalidName,
     LaneEpoch, LogId, ModuleDigest, Position, RequestHash, Version,
 };
-pub use limits::Limits;
+pub use limits::{LimitError, Limits};
 pub use manifest::{CommandSchema, EventSchema, Manifest, is_json};

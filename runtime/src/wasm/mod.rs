@@ -34,6 +34,7 @@ mod inspect;
 mod limiter;
 mod module;
 mod scan;
+mod type_walk;
 mod upload_error;
 mod world;
 

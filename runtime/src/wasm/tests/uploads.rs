@@ -197,6 +197,35 @@ fn shapes_that_are_dear_to_compile_are_refused() {
     check(&parse(&nested), "too-complex", &["9 core modules"]);
 }
 
+/// The tools that read types recurse without a limit of their own, and a used-up stack would end the process.
+#[test]
+fn types_nested_without_end_are_refused() {
+    let mut types = vec![1];
+    types.extend([0x41, 1, 0x01].repeat(500_000));
+    let mut component = b"\0asm\x0d\0\x01\0\x07".to_vec();
+    component.extend(leb128(types.len()));
+    component.extend(types);
+    check(&component, "too-complex", &["levels of types in types", "32"]);
+
+    let name = b"component-type";
+    let mut core = b"\0asm\x01\0\0\0\0".to_vec();
+    core.extend(leb128(component.len() + name.len() + 1));
+    core.push(14);
+    core.extend(name);
+    core.extend(component);
+    check(&core, "too-complex", &["levels of types in types", "32"]);
+}
+
+fn leb128(mut number: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number > 0x7f {
+        bytes.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+    bytes
+}
+
 /// JavaScript and Python guests bring their runtime: what is too complex in a small module passes in a large one.
 #[test]
 fn large_modules_have_larger_limits() {
