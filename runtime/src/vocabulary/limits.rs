@@ -28,16 +28,17 @@ pub struct Limits {
     pub cells: usize,
     /// Fuel for instantiating a module and describing it, units of wasmtime.
     pub describe_fuel: u64,
-    /// Fuel for one `handle`, with the invariants' check and `render` on the same scale.
+    /// Fuel for one `handle`; also for each other call that a command makes: constructor, `apply` before the commit,
+    /// the invariants' check, destructor.
     pub handle_fuel: u64,
-    /// Fuel for one `save` or `restore`.
+    /// Fuel for one `save`, `restore` or `render`, each of which goes over a whole state.
     pub snapshot_fuel: u64,
     /// Wall time of one `handle`, the net under the fuel.
     pub handle_wall: Duration,
     /// Wall time of one rebuild from the log. There is no fuel verdict on replay: what was once committed
     /// must stay readable.
     pub replay_wall: Duration,
-    /// Wall time for describing a module at upload.
+    /// Wall time for describing a module at upload, and for one `save`, `restore` or `render`.
     pub describe_wall: Duration,
     /// Log lines that one guest call may write, count; the rest is dropped and counted.
     pub log_lines_per_call: usize,

@@ -157,7 +157,7 @@ impl Cell {
     /// Decides. The state does not change; what was decided is to be given to [`Cell::apply_decided`].
     ///
     /// # Errors
-    /// Any [`Fault`]; it retires the cell. An answer over a limit of [`Limits`] is [`Fault::TooLarge`], one with
+    /// Any [`Fault`]; it retires the cell. An answer over a limit of [`Limits`](crate::vocabulary::Limits) is [`Fault::TooLarge`], one with
     /// undeclared events, bad names or payloads that are not in the declared encoding is [`Fault::BadOutput`].
     pub fn handle(
         &mut self,
@@ -188,7 +188,7 @@ impl Cell {
     }
 
     /// Applies events of the log. There is no fuel verdict: what was once committed must stay readable. The limit is
-    /// [`Limits::replay_wall`], counted over all calls for the same `live`. The inner error is the module's refusal;
+    /// [`Limits::replay_wall`](crate::vocabulary::Limits::replay_wall), counted over all calls for the same `live`. The inner error is the module's refusal;
     /// release `live` then, since the events before may have been applied.
     ///
     /// # Errors
@@ -259,7 +259,7 @@ impl Cell {
     }
 
     /// The state as bytes. The inner error says why there is none: the module has no snapshots or refuses, or the
-    /// state is over [`Limits::snapshot_bytes`].
+    /// state is over [`Limits::snapshot_bytes`](crate::vocabulary::Limits::snapshot_bytes).
     ///
     /// # Errors
     /// Any [`Fault`]; it retires the cell. A state over twice the limit is one.
@@ -280,7 +280,7 @@ impl Cell {
     /// The state as JSON. The inner error is the module's, in words.
     ///
     /// # Errors
-    /// Any [`Fault`]; it retires the cell. A state over [`Limits::view_bytes`] is one, and one that is not JSON.
+    /// Any [`Fault`]; it retires the cell. A state over [`Limits::view_bytes`](crate::vocabulary::Limits::view_bytes) is one, and one that is not JSON.
     pub fn render(&mut self, live: &Live) -> Result<Result<Rendered, String>, Fault> {
         let resource = self.own(live)?;
         let limit = self.module.limits().view_bytes;
