@@ -37,7 +37,7 @@ pub(crate) enum Decided {
     /// Nothing to record: the answer may leave once the version that it was decided on is durable.
     Answer(Answer),
     /// To be committed; the live object is already there.
-    Propose(Commit),
+    Propose(Box<Commit>),
 }
 
 /// A failure, and whether the live object can no longer be used.
@@ -210,7 +210,7 @@ impl Decide<'_> {
     /// A decision without events is recorded only when a key asks for it.
     fn record_or_answer(&self, commit: Commit) -> Decided {
         if !commit.events.is_empty() || commit.idempotency.is_some() {
-            return Decided::Propose(commit);
+            return Decided::Propose(Box::new(commit));
         }
         let first_position = Position(self.store.last_position().0 + 1);
         Decided::Answer(Answer {

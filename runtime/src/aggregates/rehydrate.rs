@@ -61,7 +61,7 @@ impl Rebuild<'_> {
         let started = Instant::now();
         if let Some(snapshot) = self.snapshot()? {
             let version = snapshot.version;
-            match self.from_snapshot(cells, &snapshot, started) {
+            match self.restore(cells, &snapshot, started) {
                 Ok(Some(placed)) => {
                     return Ok(Rebuilt {
                         placed,
@@ -103,7 +103,7 @@ impl Rebuild<'_> {
         Ok(found.filter(|snapshot| snapshot.state_version == self.module.manifest().state_version))
     }
 
-    fn from_snapshot(
+    fn restore(
         &self,
         cells: &mut Cells,
         snapshot: &Snapshot,
