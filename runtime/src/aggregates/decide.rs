@@ -143,15 +143,13 @@ impl Decide<'_> {
             .events
             .iter()
             .enumerate()
-            .map(|(index, event)| AppliedEvent {
-                version: commit.first_version.plus(index),
-                event_type: event.event_type.as_str(),
-                schema: event.schema,
-                recorded_at: commit.context.now,
-                payload: &event.payload,
+            .map(|(index, event)| {
+                AppliedEvent::decided(commit.first_version.plus(index), commit.context.now, event)
             })
             .collect();
-        match self.call(cells, placed.cell, |cell| cell.apply(&placed.live, &events))? {
+        match self.call(cells, placed.cell, |cell| {
+            cell.apply_decided(&placed.live, &events)
+        })? {
             Ok(()) => Ok(()),
             Err(refusal) => {
                 let what = format!("the module cannot apply the event that it has just decided: {refusal}");
