@@ -2,8 +2,10 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod determinism;
 mod feed;
 mod hostile;
 mod kill;
 mod random;
+mod readme;
 mod tidy;

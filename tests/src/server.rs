@@ -221,27 +221,39 @@ impl Api for Process {
     }
 }
 
-/// The `annals` binary: `ANNALS_BIN`, else the one that was built beside this test.
+/// The `annals` binary: `ANNALS_TEST_BIN`, else the one that was built beside this test.
 ///
 /// # Panics
 /// When there is none: `cargo xtask test` builds it.
 #[must_use]
 pub fn binary() -> PathBuf {
-    if let Some(path) = std::env::var_os("ANNALS_BIN") {
+    if let Some(path) = std::env::var_os("ANNALS_TEST_BIN") {
         return path.into();
     }
-    let test = std::env::current_exe().expect("this test has a path");
-    let beside = test
-        .parent()
-        .and_then(Path::parent)
-        .expect("target/<profile>/deps")
-        .join("annals");
+    let beside = profile_dir().join("annals");
     assert!(
         beside.exists(),
         "{} is missing: run `cargo xtask test`, which builds it",
         beside.display()
     );
     beside
+}
+
+/// Where cargo puts what it builds, all profiles together.
+///
+/// # Panics
+/// When this test is not where cargo puts tests.
+#[must_use]
+pub fn target_dir() -> PathBuf {
+    profile_dir().parent().expect("target/<profile>").to_owned()
+}
+
+fn profile_dir() -> PathBuf {
+    let test = std::env::current_exe().expect("this test has a path");
+    test.parent()
+        .and_then(Path::parent)
+        .expect("target/<profile>/deps")
+        .to_owned()
 }
 
 impl Process {
