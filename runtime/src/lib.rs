@@ -4,9 +4,12 @@
 
 pub mod aggregates;
 pub mod bus;
+pub mod cli;
+pub mod client;
 pub mod http;
 pub mod modules;
 pub mod server;
 pub mod store;
+pub mod toolchain;
 pub mod vocabulary;
 pub mod wasm;

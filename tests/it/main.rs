@@ -11,4 +11,6 @@ mod idempotency;
 mod kill;
 mod lists;
 mod random;
+mod readme;
+mod tidy;
 mod uploads;

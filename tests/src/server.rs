@@ -270,7 +270,7 @@ impl Process {
         let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         let first = lines.next().and_then(Result::ok).unwrap_or_default();
         let ready: Value = serde_json::from_str(&first).unwrap_or_else(|_| json!({ "line": first }));
-        let url = ready["listening"]
+        let url = ready["server"]
             .as_str()
             .unwrap_or_else(|| panic!("not a ready line: {ready}"));
         let address = url

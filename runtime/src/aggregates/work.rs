@@ -110,7 +110,7 @@ impl Worker {
                 );
                 work.answer(Ok(answer));
             }
-            Ok(Decided::Propose(commit)) => self.propose(entry, work, commit),
+            Ok(Decided::Propose(commit)) => self.propose(entry, work, *commit),
             Err(error) => work.answer(Err(error)),
         }
     }

@@ -6,8 +6,16 @@
 
 mod api;
 mod error;
+mod file;
+mod format;
+mod index;
 mod listeners;
+mod local;
+mod log;
 mod memory;
+mod meta;
+mod options;
+mod overlay;
 mod queue;
 mod rules;
 
@@ -16,4 +24,6 @@ pub use api::{
     Proposal, Snapshot, StoredModule,
 };
 pub use error::{AppendError, OpenError, ReadError};
+pub use local::LocalStore;
 pub use memory::MemoryStore;
+pub use options::{Progress, ProgressListener, Step, StoreOptions};

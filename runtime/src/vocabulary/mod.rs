@@ -22,5 +22,5 @@ pub use ids::{
     LaneEpoch, LogId, ModuleDigest, Position, RequestHash, Version,
 };
 pub use json::check_json;
-pub use limits::Limits;
+pub use limits::{LimitError, Limits};
 pub use manifest::{CommandSchema, EventSchema, Manifest, is_json};

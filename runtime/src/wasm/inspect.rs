@@ -58,7 +58,7 @@ fn inspect_unguarded(upload: &[u8], limits: &Limits) -> Result<Inspected, Upload
     let component = match kind {
         Kind::Component => upload.to_vec(),
         Kind::Core => {
-            let component = componentise(upload)?;
+            let component = componentise(upload, &scan_limits)?;
             scan(&component, &scan_limits)?;
             component
         }

@@ -8,7 +8,10 @@ use std::ops::Range;
 
 use wasmparser::{Parser, Payload};
 
-use super::upload_error::UploadError;
+use super::{
+    type_walk::{TypeProblem, walk},
+    upload_error::UploadError,
+};
 use crate::vocabulary::Limits;
 
 /// Uploads up to this size are ordinary, bytes.
@@ -128,10 +131,9 @@ pub(super) fn scan(wasm: &[u8], limits: &ScanLimits) -> Result<(), UploadError> 
     let mut counts = Counts::default();
     for payload in Parser::new(0).parse_all(wasm) {
         let payload = payload.map_err(|error| UploadError::damaged(wasm.len(), &error))?;
-        counts.add(&payload, limits).map_err(|error| match error {
-            Found::Damage(error) => UploadError::damaged(wasm.len(), &error),
-            Found::Excess(what, found, limit) => UploadError::TooComplex { what, found, limit },
-        })?;
+        counts
+            .add(&payload, wasm, limits)
+            .map_err(|found| found.into_error(wasm.len()))?;
     }
     Ok(())
 }
@@ -154,6 +156,15 @@ enum Found {
     Excess(&'static str, usize, usize),
 }
 
+impl Found {
+    fn into_error(self, bytes: usize) -> UploadError {
+        match self {
+            Self::Damage(error) => UploadError::damaged(bytes, &error),
+            Self::Excess(what, found, limit) => UploadError::TooComplex { what, found, limit },
+        }
+    }
+}
+
 impl From<wasmparser::BinaryReaderError> for Found {
     fn from(error: wasmparser::BinaryReaderError) -> Self {
         Self::Damage(error)
@@ -161,7 +172,7 @@ impl From<wasmparser::BinaryReaderError> for Found {
 }
 
 impl Counts {
-    fn add(&mut self, payload: &Payload<'_>, limits: &ScanLimits) -> Result<(), Found> {
+    fn add(&mut self, payload: &Payload<'_>, wasm: &[u8], limits: &ScanLimits) -> Result<(), Found> {
         match payload {
             Payload::FunctionSection(section) => {
                 self.functions += count(section.count());
@@ -199,13 +210,22 @@ impl Counts {
             }
             Payload::InstanceSection(section) => self.instances(section.count(), limits),
             Payload::ComponentInstanceSection(section) => self.instances(section.count(), limits),
+            Payload::ComponentTypeSection(section) => {
+                self.items(section.count(), limits)?;
+                let range = section.original_position()..section.range().end;
+                walk_types(
+                    wasm.get(range).unwrap_or_default(),
+                    section,
+                    limits.items,
+                    &mut |_| (),
+                )
+            }
             Payload::TypeSection(section) => self.items(section.count(), limits),
             Payload::ImportSection(section) => self.items(section.count(), limits),
             Payload::ExportSection(section) => self.items(section.count(), limits),
             Payload::GlobalSection(section) => self.items(section.count(), limits),
             Payload::ElementSection(section) => self.items(section.count(), limits),
             Payload::CoreTypeSection(section) => self.items(section.count(), limits),
-            Payload::ComponentTypeSection(section) => self.items(section.count(), limits),
             Payload::ComponentAliasSection(section) => self.items(section.count(), limits),
             Payload::ComponentCanonicalSection(section) => self.items(section.count(), limits),
             Payload::ComponentImportSection(section) => self.items(section.count(), limits),
@@ -256,6 +276,45 @@ impl Counts {
             limits.items,
         )
     }
+}
+
+/// Walks over the types of a section whose bytes, after its count, are `bytes`.
+fn walk_types<'a>(
+    bytes: &'a [u8],
+    section: &wasmparser::ComponentTypeSectionReader<'_>,
+    declarations_max: usize,
+    on_name: &mut dyn FnMut(&'a str),
+) -> Result<(), Found> {
+    let walked = walk(
+        bytes,
+        section.original_position(),
+        section.count(),
+        declarations_max,
+        on_name,
+    );
+    walked.map_err(|problem| match problem {
+        TypeProblem::Damage(error) => Found::Damage(error),
+        TypeProblem::Depth(limit) => Found::Excess("levels of types in types", limit + 1, limit),
+        TypeProblem::Declarations(limit) => Found::Excess("declarations in types", limit + 1, limit),
+    })
+}
+
+/// The names that the types of a component declare, in order.
+pub(super) fn declared_names<'a>(
+    component: &'a [u8],
+    limits: &ScanLimits,
+) -> Result<Vec<&'a str>, UploadError> {
+    let mut names = Vec::new();
+    for payload in Parser::new(0).parse_all(component) {
+        let payload = payload.map_err(|error| UploadError::damaged(component.len(), &error))?;
+        if let Payload::ComponentTypeSection(section) = payload {
+            let range = section.original_position()..section.range().end;
+            let bytes = component.get(range).unwrap_or_default();
+            walk_types(bytes, &section, limits.items, &mut |name| names.push(name))
+                .map_err(|found| found.into_error(component.len()))?;
+        }
+    }
+    Ok(names)
 }
 
 fn at_most(what: &'static str, found: usize, limit: usize) -> Result<(), Found> {

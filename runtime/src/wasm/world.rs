@@ -1,7 +1,7 @@
 //! Whether a component is of the contract: its imports, its exports, and then every type in them.
 
-use wit_component::DecodedWasm;
-use wit_parser::{Resolve, WorldItem, WorldKey};
+use wasmparser::{Parser, Payload};
+use wit_parser::Resolve;
 
 use super::{contract, upload_error::UploadError};
 
@@ -17,27 +17,30 @@ pub(super) fn check(component: &[u8]) -> Result<(), UploadError> {
     check_types(component, &exports)
 }
 
-/// The names of imports and exports.
+/// The names of imports and exports. They are read from the component's own sections: decoding its whole WIT would trust
+/// packages that nobody needs.
 fn surface(component: &[u8]) -> Result<(Vec<String>, Vec<String>), UploadError> {
-    let wrong = |problem: String| UploadError::WrongTypes { problem };
-    match wit_component::decode(component).map_err(|error| wrong(format!("{error:#}")))? {
-        DecodedWasm::Component(resolve, world) => {
-            let world = resolve
-                .worlds
-                .get(world)
-                .ok_or_else(|| wrong("the component has no world".into()))?;
-            let names = |items: &wit_parser::IndexMap<WorldKey, WorldItem>| {
-                items
-                    .keys()
-                    .map(|key| resolve.name_world_key(key))
-                    .collect::<Vec<_>>()
-            };
-            Ok((names(&world.imports), names(&world.exports)))
+    let damaged = |error| UploadError::damaged(component.len(), &error);
+    let (mut imports, mut exports) = (Vec::new(), Vec::new());
+    let mut depth = 0usize;
+    for payload in Parser::new(0).parse_all(component) {
+        match payload.map_err(damaged)? {
+            Payload::Version { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::ComponentImportSection(section) if depth == 1 => {
+                for import in section {
+                    imports.push(import.map_err(damaged)?.name.name.to_owned());
+                }
+            }
+            Payload::ComponentExportSection(section) if depth == 1 => {
+                for export in section {
+                    exports.push(export.map_err(damaged)?.name.name.to_owned());
+                }
+            }
+            _ => {}
         }
-        DecodedWasm::WitPackage(..) => Err(wrong(
-            "the upload is a WIT package, a description without code".into(),
-        )),
     }
+    Ok((imports, exports))
 }
 
 fn check_import(import: &str) -> Result<(), UploadError> {
@@ -87,7 +90,7 @@ fn check_exports(exports: &[String]) -> Result<(), UploadError> {
 }
 
 /// Refuses one of the contract's interfaces in a version that this server does not speak.
-fn check_version(name: &str) -> Result<(), UploadError> {
+pub(super) fn check_version(name: &str) -> Result<(), UploadError> {
     let Some((interface, _)) = name.strip_prefix(contract::PACKAGE).and_then(|rest| {
         let (interface, version) = rest.strip_prefix('/')?.split_once('@')?;
         (version != contract::VERSION).then_some((interface, version))

@@ -47,13 +47,17 @@ fn every_prefix_of_a_module_is_refused_without_panicking() {
     );
 }
 
+/// The two named positions, of all single bits, made the encoder panic.
 #[test]
 fn flipped_bits_never_panic() {
     let whole = guests::counter();
     let host = host_with(limits());
-    for position in (0..whole.len()).step_by(13) {
+    let sampled = (0..whole.len())
+        .step_by(13)
+        .map(|position| (position, position % 8));
+    for (position, bit) in sampled.chain([(5_617, 4), (5_655, 4)]) {
         let mut damaged = whole.clone();
-        damaged[position] ^= 1 << (position % 8);
+        damaged[position] ^= 1 << bit;
         if let Err(error) = host.inspect(&damaged) {
             assert_ne!(error.code(), "host", "{position}: {error}");
         }
@@ -195,6 +199,35 @@ fn shapes_that_are_dear_to_compile_are_refused() {
     );
     let nested = format!("(component {})", "(core module)".repeat(9));
     check(&parse(&nested), "too-complex", &["9 core modules"]);
+}
+
+/// The tools that read types recurse without a limit of their own, and a used-up stack would end the process.
+#[test]
+fn types_nested_without_end_are_refused() {
+    let mut types = vec![1];
+    types.extend([0x41, 1, 0x01].repeat(500_000));
+    let mut component = b"\0asm\x0d\0\x01\0\x07".to_vec();
+    component.extend(leb128(types.len()));
+    component.extend(types);
+    check(&component, "too-complex", &["levels of types in types", "32"]);
+
+    let name = b"component-type";
+    let mut core = b"\0asm\x01\0\0\0\0".to_vec();
+    core.extend(leb128(component.len() + name.len() + 1));
+    core.push(14);
+    core.extend(name);
+    core.extend(component);
+    check(&core, "too-complex", &["levels of types in types", "32"]);
+}
+
+fn leb128(mut number: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number > 0x7f {
+        bytes.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+    bytes
 }
 
 /// JavaScript and Python guests bring their runtime: what is too complex in a small module passes in a large one.

@@ -1,0 +1,203 @@
+//! A chunk: the commits of one group commit, or a part of them.
+//!
+//! ```text
+//! header   format u8 = 1 | flags u8 = 0 | reserved u16 | epoch u32 BE | commits u32 BE | body bytes u32 BE
+//!          mark before (56) | chain after 32 | CRC-32C u32 BE over all this and the log id
+//! commit   length u32 BE | CRC-32C u32 BE over canonical bytes, length, log id and first position | canonical bytes
+//! ```
+//!
+//! The aggregate is part of the canonical bytes, so that the CRC of a commit covers it as well: bytes of another
+//! place, another log or another aggregate do not pass, and neither does an older copy of the same page, which the
+//! chain gives away.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{FORMAT, Malformed, Mark, Reader, checksum, decode_commit, encode_commit};
+use crate::vocabulary::{Commit, Committed, Epoch, LogId, Position};
+
+/// What a chunk takes beside its commits.
+pub(in crate::store) const CHUNK_HEADER_BYTES: usize = 16 + 56 + 32 + 4;
+const FRAME_BYTES: usize = 8;
+
+/// Gathers commits.
+#[derive(Debug)]
+pub(in crate::store) struct ChunkBuilder {
+    log_id: LogId,
+    epoch: Epoch,
+    before: Mark,
+    after: Mark,
+    bytes: Vec<u8>,
+    commits: u32,
+}
+
+impl ChunkBuilder {
+    /// An empty chunk that begins at a mark.
+    pub(in crate::store) fn new(log_id: LogId, epoch: Epoch, before: Mark) -> Self {
+        Self {
+            log_id,
+            epoch,
+            before,
+            after: before,
+            bytes: vec![0; CHUNK_HEADER_BYTES],
+            commits: 0,
+        }
+    }
+
+    /// Where it begins.
+    pub(in crate::store) fn before(&self) -> Mark {
+        self.before
+    }
+
+    /// How large it would be when it were sealed now.
+    pub(in crate::store) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// What canonical bytes take in a chunk.
+    pub(in crate::store) fn framed(canonical: usize) -> usize {
+        canonical + FRAME_BYTES
+    }
+
+    /// Adds a commit, given with its canonical bytes.
+    pub(in crate::store) fn push(&mut self, canonical: &[u8], events: usize) {
+        let len = u32::try_from(canonical.len()).unwrap_or(u32::MAX).to_be_bytes();
+        let crc = frame_crc(canonical, len, self.log_id, self.after.position);
+        self.bytes.extend_from_slice(&len);
+        self.bytes.extend_from_slice(&crc.to_be_bytes());
+        self.bytes.extend_from_slice(canonical);
+        self.after.pass(canonical, events);
+        self.commits += 1;
+    }
+
+    /// The finished chunk and the mark behind it.
+    pub(in crate::store) fn finish(mut self) -> (Vec<u8>, Mark) {
+        self.after.chunk += 1;
+        let body = self.bytes.len() - CHUNK_HEADER_BYTES;
+        let mut header = vec![FORMAT, 0, 0, 0];
+        header.extend_from_slice(&self.epoch.0.to_be_bytes());
+        header.extend_from_slice(&self.commits.to_be_bytes());
+        header.extend_from_slice(&u32::try_from(body).unwrap_or(u32::MAX).to_be_bytes());
+        self.before.put(&mut header);
+        header.extend_from_slice(&self.after.chain);
+        let crc = checksum([&header[..], &self.log_id.0]);
+        header.extend_from_slice(&crc.to_be_bytes());
+        for (slot, byte) in self.bytes.iter_mut().zip(header) {
+            *slot = byte;
+        }
+        (self.bytes, self.after)
+    }
+}
+
+fn frame_crc(canonical: &[u8], len: [u8; 4], log_id: LogId, position: u64) -> u32 {
+    checksum([canonical, &len, &log_id.0, &position.to_be_bytes()])
+}
+
+/// A chunk whose header checks out.
+#[derive(Debug, Clone)]
+pub(in crate::store) struct Chunk {
+    /// Where it begins.
+    pub(in crate::store) before: Mark,
+    /// The branch it was written on.
+    pub(in crate::store) epoch: Epoch,
+    log_id: LogId,
+    commits: u32,
+    chain_after: [u8; 32],
+    body: Bytes,
+}
+
+impl Chunk {
+    /// Checks the header.
+    pub(in crate::store) fn open(log_id: LogId, bytes: Bytes) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(&bytes);
+        let [format, flags, ..] = reader.array::<4>()?;
+        let epoch = Epoch(u32::from_be_bytes(reader.array()?));
+        let commits = u32::from_be_bytes(reader.array()?);
+        let body_bytes = u32::from_be_bytes(reader.array()?);
+        let before = Mark::get(&mut reader)?;
+        let chain_after = reader.array()?;
+        let crc = u32::from_be_bytes(reader.array()?);
+        let header = bytes.get(..CHUNK_HEADER_BYTES - 4).unwrap_or_default();
+        if crc != checksum([header, &log_id.0]) {
+            return Err(Malformed("chunk header: its checksum does not match"));
+        }
+        if format != FORMAT || flags != 0 {
+            return Err(Malformed("chunk header: its format is not known here"));
+        }
+        let body = reader.take(body_bytes as usize)?;
+        reader.end()?;
+        Ok(Self {
+            before,
+            epoch,
+            log_id,
+            commits,
+            chain_after,
+            body,
+        })
+    }
+
+    /// How many bytes its commits take.
+    pub(in crate::store) fn body_bytes(&self) -> usize {
+        self.body.len()
+    }
+
+    /// Checks and reads every commit, with the chain over all of them.
+    pub(in crate::store) fn read_all(&self) -> Result<(Vec<Arc<Committed>>, Mark), Malformed> {
+        let mut after = self.before;
+        let mut commits = Vec::new();
+        let mut reader = Reader::new(&self.body);
+        for _ in 0..self.commits {
+            let (canonical, committed) = self.next(&mut reader, after.position)?;
+            after.pass(&canonical, committed.commit.events.len());
+            commits.push(Arc::new(committed));
+        }
+        reader.end()?;
+        if after.chain != self.chain_after {
+            return Err(Malformed("chunk: its commits do not match the hash chain"));
+        }
+        after.chunk += 1;
+        Ok((commits, after))
+    }
+
+    /// Checks and reads one commit. Those before it are only counted, so that damage stays theirs.
+    pub(in crate::store) fn read_one(
+        &self,
+        ordinal: u32,
+        position: u64,
+    ) -> Result<Arc<Committed>, Malformed> {
+        let mut reader = Reader::new(&self.body);
+        for _ in 0..ordinal {
+            let len = u32::from_be_bytes(reader.array()?);
+            reader.array::<4>()?;
+            reader.take(len as usize)?;
+        }
+        let (_, committed) = self.next(&mut reader, position)?;
+        Ok(Arc::new(committed))
+    }
+
+    fn next(&self, reader: &mut Reader<'_>, position: u64) -> Result<(Bytes, Committed), Malformed> {
+        let len: [u8; 4] = reader.array()?;
+        let crc = u32::from_be_bytes(reader.array()?);
+        let canonical = reader.take(u32::from_be_bytes(len) as usize)?;
+        if crc != frame_crc(&canonical, len, self.log_id, position) {
+            return Err(Malformed("commit: its checksum does not match"));
+        }
+        let commit: Commit = decode_commit(&canonical)?;
+        let first_position = Position(position);
+        Ok((
+            canonical,
+            Committed {
+                commit,
+                first_position,
+            },
+        ))
+    }
+}
+
+/// The canonical bytes of a commit, by themselves.
+pub(in crate::store) fn canonical(commit: &Commit) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(512);
+    encode_commit(commit, &mut bytes);
+    bytes
+}

@@ -1,0 +1,158 @@
+//! Snapshots: kept beside the index, thinned with age, never trusted over the log.
+
+use std::sync::PoisonError;
+
+use redb::{ReadableTable as _, WriteTransaction};
+
+use super::{Index, IndexError, PENDING_BYTES_MAX, SNAPSHOTS, keys, values};
+use crate::{
+    store::{Snapshot, file::Fault, format::Malformed},
+    vocabulary::{AggregateKey, ModuleDigest, Version},
+};
+
+impl Index {
+    /// Takes a snapshot to be written later. Too many at a time are dropped.
+    pub(in crate::store) fn keep_snapshot(&self, snapshot: Snapshot) -> bool {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let size = snapshot.state.len() + 256;
+        if pending.bytes + size > PENDING_BYTES_MAX {
+            return false;
+        }
+        pending.bytes += size;
+        let slot = (snapshot.key.clone(), snapshot.module);
+        if let Some(older) = pending.snapshots.insert(slot, snapshot) {
+            pending.bytes -= older.state.len() + 256;
+        }
+        true
+    }
+
+    /// Whether snapshots wait to be written.
+    pub(in crate::store) fn has_pending(&self) -> bool {
+        let pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        !pending.snapshots.is_empty()
+    }
+
+    /// Writes the snapshots that wait.
+    pub(in crate::store) fn write_snapshots(&self) -> Result<(), Fault> {
+        let waiting: Vec<Snapshot> = {
+            let pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+            pending.snapshots.values().cloned().collect()
+        };
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let result = self.database().write(|transaction| {
+            for snapshot in &waiting {
+                self.write_snapshot(transaction, snapshot)?;
+            }
+            Ok(())
+        });
+        // Dropped also when it failed: losing a snapshot costs only time, keeping it for ever costs memory.
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        for written in &waiting {
+            let slot = (written.key.clone(), written.module);
+            if pending.snapshots.get(&slot) == Some(written) {
+                pending.snapshots.remove(&slot);
+                pending.bytes -= written.state.len() + 256;
+            }
+        }
+        result.map_err(|failed| failed.fault)
+    }
+
+    fn write_snapshot(&self, transaction: &WriteTransaction, snapshot: &Snapshot) -> Result<(), redb::Error> {
+        let mut table = transaction.open_table(SNAPSHOTS)?;
+        let key = keys::snapshot(&snapshot.key, snapshot.version, &snapshot.module);
+        let value = values::seal(values::put_snapshot(snapshot), &key, self.identity.log_id);
+        table.insert(key.as_slice(), value.as_slice())?;
+        let prefix = keys::aggregate(&snapshot.key);
+        let end = keys::snapshot(&snapshot.key, Version(u64::MAX), &ModuleDigest([0xff; 32]));
+        let mut versions = Vec::new();
+        for row in table.range::<&[u8]>(prefix.as_slice()..=end.as_slice())? {
+            let (row_key, _) = row?;
+            versions.extend(
+                keys::snapshot_of(row_key.value(), &prefix)
+                    .filter(|(_, module)| *module == snapshot.module)
+                    .map(|(version, _)| version),
+            );
+        }
+        for version in surplus(&versions) {
+            let key = keys::snapshot(&snapshot.key, version, &snapshot.module);
+            table.remove(key.as_slice())?;
+        }
+        Ok(())
+    }
+
+    /// The newest snapshot of a module at or below a version. Damaged ones are skipped.
+    pub(in crate::store) fn snapshot(
+        &self,
+        key: &AggregateKey,
+        module: &ModuleDigest,
+        at_most: Version,
+    ) -> Result<Option<Snapshot>, IndexError> {
+        let pending = {
+            let pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+            let waiting = pending.snapshots.get(&(key.clone(), *module));
+            waiting.filter(|waiting| waiting.version <= at_most).cloned()
+        };
+        if pending.is_some() {
+            return Ok(pending);
+        }
+        let prefix = keys::aggregate(key);
+        let end = keys::snapshot(key, at_most, &ModuleDigest([0xff; 32]));
+        self.read(&format!("the snapshots of `{key}`"), |transaction| {
+            let table = transaction.open_table(SNAPSHOTS)?;
+            for row in table.range::<&[u8]>(prefix.as_slice()..=end.as_slice())?.rev() {
+                let (row_key, value) = row?;
+                let Some((version, owner)) = keys::snapshot_of(row_key.value(), &prefix) else {
+                    continue;
+                };
+                if owner != *module {
+                    continue;
+                }
+                let snapshot: Result<Snapshot, Malformed> = self
+                    .unseal(value.value(), row_key.value())
+                    .and_then(|value| values::get_snapshot(&value, key, version, owner));
+                match snapshot {
+                    Ok(snapshot) => return Ok(Ok(Some(snapshot))),
+                    Err(error) => {
+                        tracing::warn!(%key, %version, %error, "a damaged snapshot is skipped");
+                    }
+                }
+            }
+            Ok(Ok(None))
+        })
+    }
+}
+
+/// Which snapshots to drop, of versions in ascending order: of those at about the same distance from the newest, to a
+/// factor of two, the oldest stays. So the past is covered ever more thinly, with a number that grows as a logarithm.
+fn surplus(versions: &[Version]) -> Vec<Version> {
+    let Some(newest) = versions.last() else {
+        return Vec::new();
+    };
+    let distance = |version: Version| (newest.0 - version.0).checked_ilog2();
+    versions
+        .windows(2)
+        .filter_map(|pair| match pair {
+            [older, version] if distance(*older) == distance(*version) => Some(*version),
+            _ => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snapshots_thin_out_with_age() {
+        let mut kept: Vec<Version> = Vec::new();
+        for version in (100..=10_000).step_by(100) {
+            kept.push(Version(version));
+            let surplus = surplus(&kept);
+            kept.retain(|version| !surplus.contains(version));
+        }
+        assert_eq!(kept.last(), Some(&Version(10_000)));
+        assert!(kept.len() > 4 && kept.len() <= 14, "{kept:?}");
+    }
+}

@@ -1,0 +1,284 @@
+//! The embedded engine: the log, the index and the small rest, with a thread that writes and one that indexes.
+
+mod feed;
+mod history;
+mod indexer;
+mod open;
+mod writer;
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool, atomic::Ordering},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use bytes::Bytes;
+
+use self::{indexer::Indexer, writer::Writer};
+use super::{
+    AppendError, CommitListener, Completion, Direction, EventStore, FeedFilter, FeedPage, Head, LogIdentity,
+    OpenError, PageLimit, Proposal, ReadError, Snapshot, StoreOptions, StoredModule,
+    file::DataDirectory,
+    index::{Index, IndexError},
+    listeners::Listeners,
+    log::Log,
+    meta::Meta,
+    overlay::{Overlay, RunLimit},
+    queue::{BatchLimit, Queue},
+};
+use crate::vocabulary::{
+    AggregateId, AggregateKey, AggregateType, Committed, IdempotencyKey, ModuleDigest, Position,
+    RecordedEvent, Version,
+};
+
+/// How long a read that met a damaged index waits for it to be rebuilt before it gives up.
+const REBUILD_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A store in a directory of this machine. One process at a time has it open.
+#[derive(Debug)]
+pub struct LocalStore {
+    shared: Arc<Shared>,
+    queue: Queue,
+    indexer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the readers and the two threads share.
+#[derive(Debug)]
+struct Shared {
+    identity: LogIdentity,
+    options: StoreOptions,
+    meta: Meta,
+    log: Log,
+    index: Index,
+    overlay: Overlay,
+    listeners: Listeners,
+    stopping: AtomicBool,
+    /// Held for as long as anything of the store lives.
+    _directory: DataDirectory,
+}
+
+impl LocalStore {
+    /// Opens a data directory, or creates one in an empty or new directory. After a crash it recovers; what is missing
+    /// of the index is made up for, which [`StoreOptions::progress`] is told of.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(directory: &Path, options: StoreOptions) -> Result<Self, OpenError> {
+        Self::open_in(DataDirectory::open(directory)?, options)
+    }
+
+    pub(super) fn open_in(directory: DataDirectory, options: StoreOptions) -> Result<Self, OpenError> {
+        let shared = Arc::new(open::open(directory, options)?);
+        let options = &shared.options;
+        let limit = BatchLimit {
+            commits: options.batch_commits.max(1),
+            bytes: options.batch_bytes,
+        };
+        let io = |source| OpenError::Io {
+            what: "starting the store's threads".to_owned(),
+            source,
+        };
+        let indexer = Indexer::new(Arc::clone(&shared));
+        let indexer = std::thread::Builder::new()
+            .name("store-indexer".to_owned())
+            .spawn(move || indexer.run())
+            .map_err(io)?;
+        let writer = Writer::new(Arc::clone(&shared));
+        let queue = Queue::start("store-writer", options.queue, limit, writer).map_err(io)?;
+        Ok(Self {
+            shared,
+            queue,
+            indexer: Mutex::new(Some(indexer)),
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_index_suspect(&self) -> bool {
+        self.shared.index.is_suspect()
+    }
+}
+
+impl Drop for LocalStore {
+    fn drop(&mut self) {
+        EventStore::close(self);
+    }
+}
+
+impl Shared {
+    fn run_limit(&self) -> RunLimit {
+        RunLimit {
+            events: self.options.run_events,
+            bytes: self.options.run_bytes,
+            after: self.options.run_after,
+        }
+    }
+
+    fn head(&self, key: &AggregateKey) -> Result<Head, ReadError> {
+        if let Some(newest) = self.overlay.newest(key) {
+            return Ok(head_after(&newest));
+        }
+        self.indexed(|index| index.head(key))
+    }
+
+    fn outcome(
+        &self,
+        key: &AggregateKey,
+        idempotency: &IdempotencyKey,
+    ) -> Result<Option<Arc<Committed>>, ReadError> {
+        if let Some(found) = self.overlay.outcome(key, idempotency) {
+            return Ok(Some(found));
+        }
+        let Some((chunk, ordinal, position)) = self.indexed(|index| index.outcome(key, idempotency))? else {
+            return Ok(None);
+        };
+        let damaged = |problem: String| ReadError::Damaged {
+            what: format!("a commit of `{key}` in chunk {chunk}: {problem}"),
+        };
+        let found = self
+            .log
+            .chunk(chunk)?
+            .read_one(ordinal, position)
+            .map_err(|error| damaged(error.to_string()))?;
+        let is_it = found.commit.key == *key
+            && found
+                .commit
+                .idempotency
+                .as_ref()
+                .is_some_and(|record| record.key == *idempotency);
+        if is_it {
+            Ok(Some(found))
+        } else {
+            Err(damaged("it is another one than the index says".to_owned()))
+        }
+    }
+
+    /// Asks the index. When it is damaged, it is rebuilt behind, and a small one is ready in time for another try.
+    fn indexed<T>(&self, mut ask: impl FnMut(&Index) -> Result<T, IndexError>) -> Result<T, ReadError> {
+        match ask(&self.index) {
+            Err(IndexError::Damaged(what)) => {
+                self.overlay.nudge();
+                let give_up = std::time::Instant::now() + REBUILD_PATIENCE;
+                while self.index.is_suspect() && !self.stopping.load(Ordering::Acquire) {
+                    if std::time::Instant::now() >= give_up {
+                        return Err(ReadError::Damaged { what });
+                    }
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                Ok(ask(&self.index)?)
+            }
+            other => Ok(other?),
+        }
+    }
+}
+
+/// Where an aggregate stands after a commit with events.
+fn head_after(committed: &Committed) -> Head {
+    Head {
+        version: committed.commit.last_version(),
+        recorded_at: committed.commit.context.now,
+        position: committed.last_position(),
+    }
+}
+
+impl EventStore for LocalStore {
+    fn identity(&self) -> LogIdentity {
+        self.shared.identity
+    }
+
+    fn last_position(&self) -> Position {
+        self.shared.listeners.last_position()
+    }
+
+    fn append(&self, proposal: Proposal, done: Completion) {
+        self.queue.push(proposal, done);
+    }
+
+    fn listen(&self, listener: CommitListener) -> Position {
+        self.shared.listeners.add(listener)
+    }
+
+    fn head(&self, key: &AggregateKey) -> Result<Head, ReadError> {
+        self.shared.head(key)
+    }
+
+    fn outcome(
+        &self,
+        key: &AggregateKey,
+        idempotency: &IdempotencyKey,
+    ) -> Result<Option<Arc<Committed>>, ReadError> {
+        self.shared.outcome(key, idempotency)
+    }
+
+    fn history(
+        &self,
+        key: &AggregateKey,
+        from: Version,
+        direction: Direction,
+        limit: PageLimit,
+    ) -> Result<Vec<RecordedEvent>, ReadError> {
+        self.shared.history(key, from, direction, limit)
+    }
+
+    fn feed(&self, after: Position, filter: &FeedFilter, limit: PageLimit) -> Result<FeedPage, ReadError> {
+        self.shared.feed(after, filter, limit)
+    }
+
+    fn aggregates(
+        &self,
+        aggregate_type: &AggregateType,
+        after: Option<&AggregateId>,
+        limit: usize,
+    ) -> Result<Vec<(AggregateId, Head)>, ReadError> {
+        self.shared.aggregates(aggregate_type, after, limit)
+    }
+
+    fn save_snapshot(&self, snapshot: Snapshot) {
+        if !self.shared.index.keep_snapshot(snapshot) {
+            tracing::warn!("a snapshot was dropped: too many wait to be written");
+        }
+        self.shared.overlay.nudge();
+    }
+
+    fn snapshot(
+        &self,
+        key: &AggregateKey,
+        module: &ModuleDigest,
+        at_most: Version,
+    ) -> Result<Option<Snapshot>, ReadError> {
+        let head = self.shared.head(key)?.version;
+        self.shared
+            .indexed(|index| index.snapshot(key, module, at_most.min(head)))
+    }
+
+    fn put_module(&self, module: &StoredModule, bytes: &[u8]) -> Result<(), AppendError> {
+        self.shared.meta.put_module(module, bytes)
+    }
+
+    fn modules(&self) -> Result<Vec<StoredModule>, ReadError> {
+        self.shared.meta.modules()
+    }
+
+    fn module_bytes(&self, digest: &ModuleDigest) -> Result<Option<Bytes>, ReadError> {
+        self.shared.meta.module_bytes(digest)
+    }
+
+    fn cache_key(&self) -> [u8; 32] {
+        self.shared.meta.identity.cache_key
+    }
+
+    fn close(&self) {
+        self.queue.close();
+        self.shared.stopping.store(true, Ordering::Release);
+        self.shared.overlay.nudge();
+        let mut indexer = self.indexer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(indexer) = indexer.take() {
+            if indexer.join().is_err() {
+                tracing::error!("the indexer's thread panicked");
+            }
+            self.shared.log.close();
+            self.shared.index.close();
+            self.shared.meta.close();
+        }
+    }
+}

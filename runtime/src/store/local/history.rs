@@ -1,0 +1,123 @@
+//! Reads of one aggregate and of one type: what is fresh first, then the index.
+
+use super::{Shared, head_after};
+use crate::{
+    store::{
+        Direction, Head, PageLimit, ReadError,
+        format::Malformed,
+        index::{Page, Span},
+    },
+    vocabulary::{AggregateId, AggregateKey, AggregateType, RecordedEvent, Version},
+};
+
+impl Shared {
+    pub(super) fn history(
+        &self,
+        key: &AggregateKey,
+        from: Version,
+        direction: Direction,
+        limit: PageLimit,
+    ) -> Result<Vec<RecordedEvent>, ReadError> {
+        let (low, high) = match direction {
+            Direction::Forward => (from.max(Version(1)), Version(u64::MAX - 1)),
+            Direction::Backward => (Version(1), from.min(Version(u64::MAX - 1))),
+        };
+        // The order matters: a commit leaves the overlay only when it is in the index.
+        let recent = self
+            .overlay
+            .commits(key, (low, high), direction, limit.events.saturating_add(1));
+        let (fresh_from, fresh) = match recent {
+            Some((first, commits)) => (Some(first), commits),
+            None => (None, Vec::new()),
+        };
+        let span = Span {
+            low,
+            high: fresh_from.map_or(high, |first| high.min(Version(first.0 - 1))),
+            certain: fresh_from.is_some(),
+            direction,
+        };
+        let damaged = |error: Malformed| ReadError::Damaged {
+            what: format!("the events of `{key}` from version {from}: {error}"),
+        };
+        let fresh = |page: &mut Page| {
+            for committed in &fresh {
+                let mut events: Vec<_> = committed.recorded_events().collect();
+                if direction == Direction::Backward {
+                    events.reverse();
+                }
+                events.retain(|event| event.version >= low && event.version <= high);
+                events.into_iter().try_for_each(|event| page.push(event))?;
+            }
+            Ok(())
+        };
+        let indexed = |page: &Page| {
+            if span.low > span.high || page.full {
+                return Ok(Vec::new());
+            }
+            self.indexed(|index| {
+                let mut part = Page::new(limit, direction);
+                index.history(key, span, &mut part).map(|()| part.events)
+            })
+        };
+        let mut page = Page::new(limit, direction);
+        match direction {
+            Direction::Forward => {
+                for event in indexed(&page)? {
+                    page.push(event).map_err(damaged)?;
+                }
+                fresh_after_index(&mut page, span, fresh).map_err(damaged)?;
+            }
+            Direction::Backward => {
+                fresh(&mut page).map_err(damaged)?;
+                for event in indexed(&page)? {
+                    page.push(event).map_err(damaged)?;
+                }
+            }
+        }
+        Ok(page.events)
+    }
+
+    pub(super) fn aggregates(
+        &self,
+        aggregate_type: &AggregateType,
+        after: Option<&AggregateId>,
+        limit: usize,
+    ) -> Result<Vec<(AggregateId, Head)>, ReadError> {
+        let fresh = self.overlay.aggregates(|key| {
+            key.aggregate_type == *aggregate_type && after.is_none_or(|after| key.aggregate_id > *after)
+        });
+        let mut indexed = self
+            .indexed(|index| index.aggregates(aggregate_type, after, limit))?
+            .into_iter()
+            .peekable();
+        let mut found = Vec::new();
+        for (key, newest) in fresh {
+            let id = key.aggregate_id;
+            while let Some(older) = indexed.next_if(|(older, _)| *older < id) {
+                found.push(older);
+            }
+            indexed.next_if(|(same, _)| *same == id);
+            found.push((id, head_after(&newest)));
+            if found.len() >= limit {
+                break;
+            }
+        }
+        found.extend(indexed);
+        found.truncate(limit);
+        Ok(found)
+    }
+}
+
+/// The fresh events follow the index's, unless its part was cut short by the page's limit.
+fn fresh_after_index(
+    page: &mut Page,
+    span: Span,
+    fresh: impl Fn(&mut Page) -> Result<(), Malformed>,
+) -> Result<(), Malformed> {
+    let from_index = span.low <= span.high;
+    let reached = page.events.last().map_or(span.low.0 - 1, |last| last.version.0);
+    if page.full || (from_index && span.certain && reached < span.high.0) {
+        return Ok(());
+    }
+    fresh(page)
+}

@@ -1,0 +1,282 @@
+//! The writer: what is queued becomes one transaction, one fsync, and then replies.
+
+mod heads;
+mod repair;
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use self::{heads::HeadCache, repair::Repair};
+use super::{Shared, head_after};
+use crate::{
+    store::{
+        AppendError, Completion, Head, Proposal, ReadError,
+        file::{Fault, WriteFault},
+        format::{Mark, canonical},
+        listeners::complete,
+        log::{Packed, pack},
+        overlay::Fresh,
+        queue::{Engine, Queued},
+        rules::{FailedLives, judge},
+    },
+    vocabulary::{AggregateKey, Committed, IdempotencyKey, LaneEpoch, Position},
+};
+
+/// How long a group waits for the indexer before it is refused.
+const ROOM_PATIENCE: Duration = Duration::from_secs(5);
+/// What a refused proposal is told.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Between two attempts to begin a new segment.
+const ROTATE_AGAIN: Duration = Duration::from_secs(5);
+
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    heads: HeadCache,
+    lives: FailedLives,
+    /// The log as this thread has written it.
+    end: Mark,
+    /// Set while the log cannot be written.
+    repair: Option<Repair>,
+    rotate_at: Option<Instant>,
+}
+
+/// What becomes of one proposal of a group.
+enum Verdict {
+    /// It is the n-th commit of the group.
+    Write(usize),
+    /// It repeats the n-th commit of the group.
+    Repeats(usize),
+    /// It is refused, whatever becomes of the group.
+    Refuse(AppendError),
+    /// It is refused because of a commit of the group.
+    RefuseOn(AppendError),
+}
+
+/// A group while it is put together.
+#[derive(Default)]
+struct Group {
+    commits: Vec<(Vec<u8>, Arc<Committed>)>,
+    heads: HashMap<AggregateKey, Head>,
+    outcomes: HashMap<(AggregateKey, IdempotencyKey), usize>,
+    answers: Vec<(Completion, AggregateKey, LaneEpoch, Verdict)>,
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            heads: HeadCache::new(shared.options.heads),
+            lives: FailedLives::default(),
+            end: shared.log.end(),
+            repair: None,
+            rotate_at: None,
+            shared,
+        }
+    }
+
+    fn gather(&mut self, batch: Vec<Queued>) -> Group {
+        let mut group = Group::default();
+        let mut position = self.end.position;
+        for (proposal, done) in batch {
+            let key = proposal.commit.key.clone();
+            let life = proposal.lane_epoch;
+            let verdict = self.judge(&proposal, &group);
+            if let Verdict::Write(index) = verdict {
+                let committed = Arc::new(Committed {
+                    first_position: Position(position),
+                    commit: proposal.commit,
+                });
+                position += committed.commit.events.len() as u64;
+                if let Some(record) = &committed.commit.idempotency {
+                    group.outcomes.insert((key.clone(), record.key.clone()), index);
+                }
+                if !committed.commit.events.is_empty() {
+                    group.heads.insert(key.clone(), head_after(&committed));
+                }
+                group.commits.push((canonical(&committed.commit), committed));
+            } else {
+                self.lives.failed(&key, life);
+            }
+            group.answers.push((done, key, life, verdict));
+        }
+        group
+    }
+
+    fn judge(&mut self, proposal: &Proposal, group: &Group) -> Verdict {
+        let key = &proposal.commit.key;
+        let idempotency = proposal.commit.idempotency.as_ref().map(|record| &record.key);
+        if let Some(idempotency) = idempotency {
+            let slot = (key.clone(), idempotency.clone());
+            if let Some(index) = group.outcomes.get(&slot) {
+                return Verdict::Repeats(*index);
+            }
+        }
+        let in_group = group.heads.get(key);
+        let known = match in_group {
+            Some(head) => Ok(*head),
+            None => self.head(key),
+        };
+        let recorded = match idempotency {
+            Some(idempotency) => self.shared.outcome(key, idempotency),
+            None => Ok(None),
+        };
+        match known.and_then(|head| Ok((head, recorded?))) {
+            Ok((head, recorded)) => match judge(proposal, head.version, recorded, &self.lives) {
+                Ok(()) => Verdict::Write(group.commits.len()),
+                Err(error) if in_group.is_some() => Verdict::RefuseOn(error),
+                Err(error) => Verdict::Refuse(error),
+            },
+            Err(error) => Verdict::Refuse(unavailable(&error.to_string())),
+        }
+    }
+
+    fn head(&mut self, key: &AggregateKey) -> Result<Head, ReadError> {
+        if let Some(head) = self.heads.get(key) {
+            return Ok(head);
+        }
+        let head = self.shared.head(key)?;
+        self.heads.put(key, head);
+        Ok(head)
+    }
+
+    /// Makes a group durable and then visible.
+    fn commit(&mut self, group: Group) {
+        let Group {
+            commits,
+            heads,
+            answers,
+            ..
+        } = group;
+        let written: Vec<_> = commits
+            .iter()
+            .map(|(_, committed)| Arc::clone(committed))
+            .collect();
+        if !commits.is_empty() {
+            let packed = pack(
+                self.shared.identity,
+                self.end,
+                commits,
+                self.shared.options.chunk_bytes,
+            );
+            if let Err(failed) = self.write(packed) {
+                return self.fail(answers, &failed);
+            }
+            for (key, head) in heads {
+                self.heads.put(&key, head);
+            }
+            self.shared.listeners.publish(&written);
+        }
+        let commit = |index: usize| written.get(index).map(Arc::clone);
+        for (done, _, _, verdict) in answers {
+            let result = match verdict {
+                Verdict::Write(index) => commit(index).ok_or_else(|| unavailable("the group lacks a commit")),
+                Verdict::Repeats(index) => Err(commit(index)
+                    .map_or_else(|| unavailable("the group lacks a commit"), AppendError::Duplicate)),
+                Verdict::Refuse(error) | Verdict::RefuseOn(error) => Err(error),
+            };
+            complete(done, result);
+        }
+    }
+
+    fn write(&mut self, packed: Vec<Packed>) -> Result<(), WriteFault> {
+        let Some(end) = packed.last().map(|last| last.after) else {
+            return Ok(());
+        };
+        let mut chunks = Vec::with_capacity(packed.len());
+        let mut fresh = Vec::with_capacity(packed.len());
+        for mut chunk in packed {
+            chunks.push((chunk.before.chunk, std::mem::take(&mut chunk.bytes)));
+            fresh.push(Fresh::from(chunk));
+        }
+        self.shared.log.append(&chunks)?;
+        self.end = end;
+        self.shared.overlay.add(fresh);
+        self.shared.log.set_end(end);
+        Ok(())
+    }
+
+    /// Answers a group that failed, and sees to it that the log is opened again.
+    fn fail(&mut self, answers: Vec<(Completion, AggregateKey, LaneEpoch, Verdict)>, failed: &WriteFault) {
+        let reason = failed.fault.to_string();
+        tracing::error!(
+            reason,
+            maybe_written = failed.maybe_written,
+            "a group commit failed"
+        );
+        self.repair = Some(Repair::begin(&failed.fault));
+        let of_group = |error: &WriteFault| match (&error.fault, error.maybe_written) {
+            (_, true) => AppendError::Unknown {
+                reason: reason.clone(),
+            },
+            (Fault::Full(_), false) => AppendError::Full {
+                reason: reason.clone(),
+            },
+            (_, false) => unavailable(&reason),
+        };
+        for (done, key, life, verdict) in answers {
+            self.lives.failed(&key, life);
+            let error = match verdict {
+                Verdict::Write(_) | Verdict::Repeats(_) => of_group(failed),
+                Verdict::Refuse(error) => error,
+                Verdict::RefuseOn(_) => unavailable(&reason),
+            };
+            complete(done, Err(error));
+        }
+    }
+
+    fn refuse_all(&mut self, batch: Vec<Queued>, error: &AppendError) {
+        for (proposal, done) in batch {
+            self.lives.failed(&proposal.commit.key, proposal.lane_epoch);
+            complete(done, Err(error.clone()));
+        }
+    }
+
+    fn rotate(&mut self) {
+        if self.rotate_at.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        self.rotate_at = None;
+        if let Err(fault) = self.shared.log.rotate_if_full() {
+            tracing::error!(%fault, "a new log segment could not be begun; the old one is used on");
+            self.rotate_at = Some(Instant::now() + ROTATE_AGAIN);
+        }
+    }
+}
+
+impl Engine for Writer {
+    fn write(&mut self, batch: Vec<Queued>) {
+        if let Some(error) = self.repair.as_ref().map(Repair::answer) {
+            return self.refuse_all(batch, &error);
+        }
+        let room = self
+            .shared
+            .overlay
+            .wait_for_room(self.shared.options.overlay_bytes, ROOM_PATIENCE);
+        if !room {
+            let error = unavailable("the index is too far behind the log");
+            return self.refuse_all(batch, &error);
+        }
+        let group = self.gather(batch);
+        self.commit(group);
+        if self.repair.is_none() {
+            self.rotate();
+        }
+    }
+
+    fn wake_in(&self) -> Option<Duration> {
+        self.repair.as_ref().map(Repair::due_in)
+    }
+
+    fn wake(&mut self) {
+        self.try_repair();
+    }
+}
+
+fn unavailable(reason: &str) -> AppendError {
+    AppendError::Unavailable {
+        reason: reason.to_owned(),
+        retry_after: RETRY_AFTER,
+    }
+}

@@ -1,0 +1,107 @@
+//! How a group commit is cut into chunks.
+
+use std::sync::Arc;
+
+use crate::{
+    store::{
+        LogIdentity,
+        format::{CHUNK_HEADER_BYTES, ChunkBuilder, Mark},
+    },
+    vocabulary::Committed,
+};
+
+/// redb's page, and what a leaf page with one chunk takes of it: header, key and length.
+const PAGE_BYTES: usize = 4096;
+const LEAF_BYTES: usize = 32;
+
+/// A chunk that is ready to be written.
+#[derive(Debug)]
+pub(in crate::store) struct Packed {
+    /// The log before it, and so its number.
+    pub(in crate::store) before: Mark,
+    /// Its bytes.
+    pub(in crate::store) bytes: Vec<u8>,
+    /// The log behind it.
+    pub(in crate::store) after: Mark,
+    /// Its commits.
+    pub(in crate::store) commits: Vec<Arc<Committed>>,
+}
+
+/// Cuts commits, each with its canonical bytes, into chunks.
+///
+/// A large value takes a power of two of redb's pages. So a group is cut where a page of that size is full, as long as
+/// the rest would leave more than a quarter of its page empty.
+pub(in crate::store) fn pack(
+    identity: LogIdentity,
+    mut before: Mark,
+    commits: Vec<(Vec<u8>, Arc<Committed>)>,
+    chunk_bytes: usize,
+) -> Vec<Packed> {
+    let mut rest: usize = commits
+        .iter()
+        .map(|(canonical, _)| ChunkBuilder::framed(canonical.len()))
+        .sum();
+    let mut packed = Vec::new();
+    let mut builder = ChunkBuilder::new(identity.log_id, identity.epoch, before);
+    let mut inside = Vec::new();
+    let mut target = target_bytes(rest, chunk_bytes);
+    for (canonical, committed) in commits {
+        let bytes = ChunkBuilder::framed(canonical.len());
+        if !inside.is_empty() && builder.len() + bytes > target {
+            packed.push(finish(builder, std::mem::take(&mut inside)));
+            before = packed.last().map_or(before, |chunk| chunk.after);
+            builder = ChunkBuilder::new(identity.log_id, identity.epoch, before);
+            target = target_bytes(rest, chunk_bytes);
+        }
+        builder.push(&canonical, committed.commit.events.len());
+        inside.push(committed);
+        rest -= bytes;
+    }
+    if !inside.is_empty() {
+        packed.push(finish(builder, inside));
+    }
+    packed
+}
+
+fn finish(builder: ChunkBuilder, commits: Vec<Arc<Committed>>) -> Packed {
+    let before = builder.before();
+    let (bytes, after) = builder.finish();
+    Packed {
+        before,
+        bytes,
+        after,
+        commits,
+    }
+}
+
+/// How large the next chunk should be when so many bytes are left.
+fn target_bytes(rest: usize, chunk_bytes: usize) -> usize {
+    let whole = rest + CHUNK_HEADER_BYTES + LEAF_BYTES;
+    let page = whole.next_power_of_two().max(PAGE_BYTES);
+    let fitting = if page <= PAGE_BYTES || whole >= page / 4 * 3 {
+        page
+    } else {
+        page / 2
+    };
+    fitting.min(chunk_bytes.max(PAGE_BYTES)) - LEAF_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn little_of_a_page_is_left_empty() {
+        for rest in (5_000..60_000).step_by(137) {
+            let target = target_bytes(rest, 64 << 10);
+            let whole = rest + CHUNK_HEADER_BYTES;
+            let page = (target + LEAF_BYTES).next_power_of_two();
+            assert!(
+                whole >= target || whole + LEAF_BYTES >= page / 4 * 3,
+                "{rest}: {target}"
+            );
+        }
+        assert_eq!(target_bytes(1 << 20, 64 << 10), (64 << 10) - LEAF_BYTES);
+        assert_eq!(target_bytes(100, 64 << 10), PAGE_BYTES - LEAF_BYTES);
+    }
+}

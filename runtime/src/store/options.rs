@@ -1,0 +1,99 @@
+//! What can be chosen about the embedded engine.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+/// How far a long opening has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// What is being done.
+    pub step: Step,
+    /// Commits done.
+    pub done: u64,
+    /// Commits in all.
+    pub total: u64,
+}
+
+/// What takes its time while a store opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// The index lacks the end of the log and is brought up to it.
+    CatchingUp,
+    /// The index is missing, damaged or of another log, and is built again.
+    Rebuilding,
+}
+
+/// Told how a long opening goes on.
+pub type ProgressListener = Arc<dyn Fn(Progress) + Send + Sync>;
+
+/// The embedded engine's sizes and times. The defaults were measured; see `docs/decisions/`.
+#[derive(Clone)]
+pub struct StoreOptions {
+    /// Largest chunk, bytes, unless one commit alone is larger. Powers of two fill redb's pages.
+    pub chunk_bytes: usize,
+    /// A segment is sealed once it holds this much, bytes: it bounds the recovery after an abort.
+    pub segment_bytes: u64,
+    /// redb's cache for the segment being written, bytes.
+    pub log_cache_bytes: usize,
+    /// redb's cache for each sealed segment that is open, bytes.
+    pub sealed_cache_bytes: usize,
+    /// Sealed segments that are open at a time, count; each takes a descriptor and a cache.
+    pub sealed_open: usize,
+    /// redb's cache for the index, bytes.
+    pub index_cache_bytes: usize,
+    /// Commits that are not indexed yet, bytes by estimate. The writer waits when it is reached.
+    pub overlay_bytes: usize,
+    /// The indexer begins once this many events wait.
+    pub run_events: usize,
+    /// The indexer begins once this many bytes wait.
+    pub run_bytes: usize,
+    /// The indexer begins once the oldest commit waits for this long.
+    pub run_after: Duration,
+    /// Commits in one group commit, count.
+    pub batch_commits: usize,
+    /// Bytes in one group commit, by estimate.
+    pub batch_bytes: usize,
+    /// Proposals that may wait for the writer, count.
+    pub queue: usize,
+    /// Aggregates whose head the writer keeps in memory, count.
+    pub heads: usize,
+    /// An index of up to this many bytes is checked page by page when it is opened.
+    pub index_check_bytes: u64,
+    /// Told how a long opening goes on.
+    pub progress: Option<ProgressListener>,
+}
+
+const MIB: usize = 1 << 20;
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            chunk_bytes: 64 << 10,
+            segment_bytes: 256 << 20,
+            log_cache_bytes: 64 * MIB,
+            sealed_cache_bytes: 4 * MIB,
+            sealed_open: 16,
+            index_cache_bytes: 256 * MIB,
+            overlay_bytes: 256 * MIB,
+            run_events: 65_536,
+            run_bytes: 64 * MIB,
+            run_after: Duration::from_secs(5),
+            batch_commits: 1_024,
+            batch_bytes: 8 * MIB,
+            queue: 8_192,
+            heads: 100_000,
+            index_check_bytes: 64 << 20,
+            progress: None,
+        }
+    }
+}
+
+impl fmt::Debug for StoreOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreOptions")
+            .field("chunk_bytes", &self.chunk_bytes)
+            .field("segment_bytes", &self.segment_bytes)
+            .field("overlay_bytes", &self.overlay_bytes)
+            .field("run_events", &self.run_events)
+            .finish_non_exhaustive()
+    }
+}
