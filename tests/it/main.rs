@@ -13,5 +13,8 @@ mod kill;
 mod lists;
 mod random;
 mod readme;
+mod recovery;
+mod startup;
 mod tidy;
+mod tracer;
 mod uploads;
