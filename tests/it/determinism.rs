@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use annals::vocabulary::Limits;
 use annals_tests::{
-    guests,
+    artifacts,
     server::{Api, TestServer},
 };
 use serde_json::{Value, json};
@@ -82,7 +82,7 @@ fn an_honest_guest_is_the_same_everywhere() {
         ("a", "withdraw", json!({ "amount": 30 })),
         ("a", "deposit", json!({ "amount": 1 })),
     ];
-    let module = guests::built("account");
+    let module = artifacts::module("account");
     let alone = observe(&module, "account", &commands, None);
     let noise = ("", "open", json!({ "owner": "noise" }));
     assert_eq!(alone, observe(&module, "account", &commands, Some(&noise)));
@@ -96,7 +96,7 @@ fn a_guest_that_depends_on_its_neighbours_is_seen() {
         ("a", "draw", json!({ "names": names })),
         ("b", "draw", json!({ "names": names })),
     ];
-    let module = guests::built("hasher");
+    let module = artifacts::module("hasher");
     let alone = observe(&module, "hasher", &commands, None);
     let noise = ("", "draw", json!({ "names": ["noise"] }));
     assert_ne!(

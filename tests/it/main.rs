@@ -2,10 +2,19 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod bad_input;
+mod bad_requests;
+mod contract;
 mod determinism;
 mod feed;
 mod hostile;
+mod idempotency;
 mod kill;
+mod lists;
 mod random;
 mod readme;
+mod recovery;
+mod startup;
 mod tidy;
+mod tracer;
+mod uploads;

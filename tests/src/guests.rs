@@ -46,25 +46,6 @@ pub fn module(text: &str, optional: &[&str]) -> Vec<u8> {
     module
 }
 
-/// A module built from Rust by `cargo xtask test`, which says where it put them in `ANNALS_TEST_GUESTS`.
-///
-/// # Panics
-/// When it is not there.
-#[must_use]
-pub fn built(name: &str) -> Vec<u8> {
-    let folder = std::env::var_os("ANNALS_TEST_GUESTS").map_or_else(
-        || crate::server::target_dir().join("test-guests"),
-        std::path::PathBuf::from,
-    );
-    let path = folder.join(format!("{name}.wasm"));
-    std::fs::read(&path).unwrap_or_else(|error| {
-        panic!(
-            "{}: {error}; run `cargo xtask test`, which builds it",
-            path.display()
-        )
-    })
-}
-
 /// The contract of this repository, and in it a world with the minimal and some optional interfaces.
 fn world(optional: &[&str]) -> (Resolve, WorldId) {
     let exports: String = optional.iter().map(|name| format!("export {name}; ")).collect();

@@ -290,7 +290,7 @@ impl Cell {
         };
         if let Rendered::State(state) = &rendered {
             at_most("bytes of the rendered state", state.len(), limit).inspect_err(|_| self.retire())?;
-            if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(state) {
+            if let Err(error) = crate::vocabulary::check_json(state.as_bytes()) {
                 self.retire();
                 return Err(Fault::bad_output(format!(
                     "the rendered state is not JSON: {error}"
