@@ -2,8 +2,10 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod activations;
 mod bad_input;
 mod bad_requests;
+mod busy;
 mod contract;
 mod feed;
 mod hostile;
@@ -14,3 +16,4 @@ mod random;
 mod readme;
 mod tidy;
 mod uploads;
+mod wire;
