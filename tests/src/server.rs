@@ -17,7 +17,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use crate::http::{Connection, Response};
+use crate::{
+    artifacts,
+    http::{Connection, Response},
+};
 
 /// What tests ask of any server.
 pub trait Api {
@@ -221,29 +224,6 @@ impl Api for Process {
     }
 }
 
-/// The `annals` binary: `ANNALS_BIN`, else the one that was built beside this test.
-///
-/// # Panics
-/// When there is none: `cargo xtask test` builds it.
-#[must_use]
-pub fn binary() -> PathBuf {
-    if let Some(path) = std::env::var_os("ANNALS_BIN") {
-        return path.into();
-    }
-    let test = std::env::current_exe().expect("this test has a path");
-    let beside = test
-        .parent()
-        .and_then(Path::parent)
-        .expect("target/<profile>/deps")
-        .join("annals");
-    assert!(
-        beside.exists(),
-        "{} is missing: run `cargo xtask test`, which builds it",
-        beside.display()
-    );
-    beside
-}
-
 impl Process {
     /// Starts `annals serve` and waits until it says where it listens.
     ///
@@ -251,7 +231,7 @@ impl Process {
     /// When it does not start: a test's finding.
     #[must_use]
     pub fn start(data: &Path) -> Self {
-        Self::spawn(Command::new(binary()), data)
+        Self::spawn(Command::new(artifacts::binary()), data)
     }
 
     /// Starts it under another program, such as a tracer, which takes the command line as its last arguments.
@@ -285,6 +265,31 @@ impl Process {
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Asks the server to stop, as an operator does, and waits until it has.
+    ///
+    /// # Panics
+    /// When it cannot be asked.
+    pub fn terminate(mut self) {
+        let id = self.server_id().to_string();
+        let asked = Command::new("kill")
+            .args(["-TERM", &id])
+            .status()
+            .expect("kill(1)");
+        assert!(asked.success(), "the server {id} can be asked to stop");
+        drop(self.child.wait());
+    }
+
+    /// The server's own process id: under another program, that of its child.
+    fn server_id(&self) -> u32 {
+        let id = self.child.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        children
+            .split_whitespace()
+            .next()
+            .and_then(|child| child.parse().ok())
+            .unwrap_or(id)
     }
 
     /// `kill -9`.

@@ -4,7 +4,7 @@ mod deny;
 mod steps;
 mod workspace;
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use steps::{Failed, Steps};
 use workspace::Workspace;
@@ -15,7 +15,7 @@ usage: cargo xtask <task>
   demo [ARGS…]   build annals and run its demo: a server, an account, commands, state, history, the live feed
   test [ARGS…]   build the example modules, then run every test of the workspace; ARGS go to `cargo test`
   check          formatting, clippy, licences and dependencies, documentation
-  ci             check, then test
+  ci             check, then test, then the demo once
 ";
 
 fn main() -> ExitCode {
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         (Some("demo"), _) => demo(&workspace, &mut steps, &rest),
         (Some("test"), _) => test(&workspace, &mut steps, &rest),
         (Some("check"), []) => check(&workspace, &mut steps),
-        (Some("ci"), []) => check(&workspace, &mut steps).and_then(|()| test(&workspace, &mut steps, &[])),
+        (Some("ci"), []) => ci(&workspace, &mut steps),
         (Some("help" | "--help" | "-h"), _) => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;
@@ -72,7 +72,10 @@ fn demo(workspace: &Workspace, steps: &mut Steps, arguments: &[String]) -> Resul
 
 /// Everything that the README's test command promises: the set-up and the tests.
 fn test(workspace: &Workspace, steps: &mut Steps, arguments: &[String]) -> Result<(), Failed> {
-    build_annals(workspace, steps)?;
+    // Everything at once, so that each dependency is built with one set of features: the tests' own.
+    let everything = ["build", "--release", "--workspace", "--all-targets"];
+    steps.run("build everything", workspace.cargo().args(everything))?;
+    tracer(workspace, steps)?;
     let guests = build_guests(workspace, steps)?;
     let mut tests = workspace.cargo();
     tests
@@ -81,6 +84,34 @@ fn test(workspace: &Workspace, steps: &mut Steps, arguments: &[String]) -> Resul
         .env("ANNALS_TEST_GUESTS", guests)
         .env("ANNALS_TEST_BIN", workspace.annals());
     steps.run("tests", &mut tests)
+}
+
+/// One test runs the server under strace. Where it is missing and can be had, it is installed.
+fn tracer(workspace: &Workspace, steps: &mut Steps) -> Result<(), Failed> {
+    let is_there = |program: &str| {
+        std::env::var_os("PATH")
+            .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
+    };
+    if is_there("strace") || !is_there("apt-get") {
+        return Ok(());
+    }
+    steps.run(
+        "package lists",
+        workspace.command(Path::new("apt-get")).args(["update", "-qq"]),
+    )?;
+    let install = ["install", "-y", "-qq", "--no-install-recommends", "strace"];
+    steps.run(
+        "install strace",
+        workspace.command(Path::new("apt-get")).args(install),
+    )
+}
+
+/// What has to hold before a change lands.
+fn ci(workspace: &Workspace, steps: &mut Steps) -> Result<(), Failed> {
+    check(workspace, steps)?;
+    test(workspace, steps, &[])?;
+    let mut demo = workspace.command(&workspace.annals());
+    steps.run("demo", demo.args(["demo", "--once"]))
 }
 
 fn build_annals(workspace: &Workspace, steps: &mut Steps) -> Result<(), Failed> {
@@ -92,14 +123,15 @@ fn build_annals(workspace: &Workspace, steps: &mut Steps) -> Result<(), Failed> 
     )
 }
 
-/// Builds the examples into one folder, under names without a version or a path of cargo's in them:
-/// `account.wasm`, `aircraft.wasm`.
+/// Builds the examples and the tests' own guests into one folder, under names without a version or a path of cargo's in them:
+/// `account.wasm`, `aircraft.wasm`, `hasher.wasm`.
 fn build_guests(workspace: &Workspace, steps: &mut Steps) -> Result<std::path::PathBuf, Failed> {
     let guests = workspace.target_dir.join("test-guests");
-    for example in ["account", "aircraft"] {
+    for source in ["examples/account", "examples/aircraft", "tests/guests/hasher"] {
+        let example = source.rsplit('/').next().unwrap_or(source);
         let step = format!("build the module {example}");
         let mut build = workspace.command(&workspace.annals());
-        build.arg("build").arg(format!("examples/{example}"));
+        build.arg("build").arg(source);
         let output = steps.output(&step, &mut build)?;
         let component = output.lines().last().unwrap_or_default().trim();
         std::fs::create_dir_all(&guests)
