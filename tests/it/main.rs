@@ -2,8 +2,10 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod activations;
 mod bad_input;
 mod bad_requests;
+mod busy;
 mod contract;
 mod determinism;
 mod feed;
@@ -18,3 +20,4 @@ mod startup;
 mod tidy;
 mod tracer;
 mod uploads;
+mod wire;
