@@ -6,6 +6,7 @@ mod activations;
 mod bad_input;
 mod bad_requests;
 mod busy;
+mod clock;
 mod contract;
 mod determinism;
 mod feed;
