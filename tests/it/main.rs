@@ -9,6 +9,7 @@ mod busy;
 mod clock;
 mod contract;
 mod determinism;
+mod failing_store;
 mod feed;
 mod hostile;
 mod idempotency;
