@@ -92,9 +92,10 @@ impl LocalStore {
         })
     }
 
-    #[cfg(test)]
-    pub(super) fn is_index_suspect(&self) -> bool {
-        self.shared.index.is_suspect()
+    /// How often a damaged index was replaced since the store was opened.
+    #[must_use]
+    pub fn index_rebuilds(&self) -> u64 {
+        self.shared.index.rebuilds()
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -50,6 +50,8 @@ pub(super) struct Index {
     cache_bytes: usize,
     database: RwLock<Arc<Database>>,
     suspect: AtomicBool,
+    /// How often it was replaced while it was open.
+    rebuilds: AtomicU64,
     pending: Mutex<Pending>,
 }
 
@@ -98,6 +100,7 @@ impl Index {
             cache_bytes: options.index_cache_bytes,
             database: RwLock::new(Arc::new(database(files, FILE, options.index_cache_bytes))),
             suspect: AtomicBool::new(false),
+            rebuilds: AtomicU64::new(0),
             pending: Mutex::default(),
         };
         match index.check(options.index_check_bytes) {
@@ -158,6 +161,7 @@ impl Index {
             cache_bytes: self.cache_bytes,
             database: RwLock::new(Arc::new(database(&self.files, REBUILT_FILE, self.cache_bytes))),
             suspect: AtomicBool::new(false),
+            rebuilds: AtomicU64::new(0),
             pending: Mutex::default(),
         })
     }
@@ -170,6 +174,7 @@ impl Index {
         let renamed = self.files.rename(REBUILT_FILE, FILE);
         *current = Arc::new(database(&self.files, FILE, self.cache_bytes));
         renamed.map_err(|error| Fault::from_io(&error))?;
+        self.rebuilds.fetch_add(1, Ordering::AcqRel);
         self.suspect.store(false, Ordering::Release);
         Ok(())
     }
@@ -177,6 +182,11 @@ impl Index {
     /// Whether damage was found since it was opened.
     pub(super) fn is_suspect(&self) -> bool {
         self.suspect.load(Ordering::Acquire)
+    }
+
+    /// How often it was replaced while it was open.
+    pub(super) fn rebuilds(&self) -> u64 {
+        self.rebuilds.load(Ordering::Acquire)
     }
 
     /// Closes the file for good.

@@ -150,7 +150,14 @@ impl Fold<'_> {
     pub(super) fn fold(&self, index: &Index, overlay: &Overlay, from: Mark) -> Result<(), FoldError> {
         let end = self.log.end();
         if from.chunk > end.chunk || from.commit > end.commit {
-            return Err(FoldError::Stray("it is ahead of the log".to_owned()));
+            // The index is written behind the log, so what it has seen was durable once.
+            return Err(FoldError::Log(ReadError::Damaged {
+                what: format!(
+                    "the log ends before commit {}, while its index has reached commit {}: files of the log are \
+                     older than the rest, or lost what was acknowledged",
+                    end.commit, from.commit
+                ),
+            }));
         }
         let limit = self.limit();
         self.each(from, end, |fresh| {

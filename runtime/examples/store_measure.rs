@@ -1,0 +1,332 @@
+//! Measures the choices behind the store's format. `docs/decisions/store-*.md` quote its output.
+//!
+//! ```text
+//! cargo run --release -p annals --example store_measure -- DIRECTORY [WHAT]
+//! ```
+//! WHAT is one of `groups`, `chunks`, `segments`, `cold`; all of them without it. DIRECTORY must be on the disk that is
+//! to be measured; it is emptied.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a measurement stops at the first thing that goes wrong"
+)]
+
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use annals::{
+    store::{Direction, EventStore, LocalStore, PageLimit, Proposal, StoreOptions},
+    vocabulary::{
+        AggregateId, AggregateKey, AggregateType, CommandName, CommandRecord, Commit, ContextRecord,
+        EventType, IdempotencyKey, IdempotencyRecord, LaneEpoch, ModuleDigest, NewEvent, Outcome,
+        RequestHash, Version,
+    },
+};
+use bytes::Bytes;
+
+const AGGREGATES: u64 = 10_000;
+
+fn key(number: u64) -> AggregateKey {
+    AggregateKey::new(
+        AggregateType::parse("account").unwrap(),
+        AggregateId::parse(&format!("account-{number:06}")).unwrap(),
+    )
+}
+
+fn uuid(number: u64) -> String {
+    format!("0190f3e2-7b5c-7000-8000-{number:012x}")
+}
+
+/// A command of 100 bytes that leads to one event of 100 bytes.
+fn commit(number: u64, keyed: bool) -> Commit {
+    let payload = Bytes::from(format!("{{\"amount\":{number:088}}}"));
+    Commit {
+        key: key(number % AGGREGATES),
+        first_version: Version(number / AGGREGATES + 1),
+        command: CommandRecord {
+            name: CommandName::parse("deposit").unwrap(),
+            payload: Some(payload.clone()),
+        },
+        context: ContextRecord {
+            now: 1_700_000_000_000 + number,
+            seed: [number.wrapping_mul(0x9e37_79b9_7f4a_7c15), !number],
+            actor: None,
+            command_id: uuid(number),
+            correlation_id: uuid(number),
+            causation_id: None,
+            traceparent: None,
+        },
+        idempotency: keyed.then(|| IdempotencyRecord {
+            key: IdempotencyKey::parse(&uuid(number)).unwrap(),
+            request: RequestHash([7; 32]),
+        }),
+        outcome: Outcome::Accepted {
+            reply: None,
+            fuel: 12_345,
+        },
+        module: ModuleDigest([3; 32]),
+        events: vec![NewEvent {
+            event_type: EventType::parse("deposited").unwrap(),
+            schema: 1,
+            payload,
+        }],
+    }
+}
+
+/// Commits in flight, bounded.
+#[derive(Default)]
+struct Window {
+    open: Mutex<u64>,
+    changed: Condvar,
+}
+
+struct Written {
+    seconds: f64,
+    p50: Duration,
+    p99: Duration,
+    worst: Duration,
+}
+
+/// Appends commits, so many in flight at a time.
+fn write(store: &LocalStore, numbers: std::ops::Range<u64>, in_flight: u64, keyed: bool) -> Written {
+    let window: Arc<Window> = Arc::default();
+    let failed = Arc::new(AtomicU64::new(0));
+    let latencies: Arc<Mutex<Vec<Duration>>> = Arc::default();
+    let started = Instant::now();
+    for number in numbers {
+        let mut open = window.open.lock().unwrap();
+        while *open >= in_flight {
+            open = window.changed.wait(open).unwrap();
+        }
+        *open += 1;
+        drop(open);
+        let commit = commit(number, keyed);
+        let proposal = Proposal {
+            lane_epoch: LaneEpoch(1),
+            expected: Version(commit.first_version.0 - 1),
+            commit,
+        };
+        let (window, failed, latencies) = (Arc::clone(&window), Arc::clone(&failed), Arc::clone(&latencies));
+        let queued = Instant::now();
+        let done = move |result: Result<_, _>| {
+            failed.fetch_add(u64::from(result.is_err()), Ordering::Relaxed);
+            latencies.lock().unwrap().push(queued.elapsed());
+            *window.open.lock().unwrap() -= 1;
+            window.changed.notify_one();
+        };
+        store.append(proposal, Box::new(done));
+    }
+    let mut open = window.open.lock().unwrap();
+    while *open > 0 {
+        open = window.changed.wait(open).unwrap();
+    }
+    drop(open);
+    assert_eq!(failed.load(Ordering::Relaxed), 0, "every commit is written");
+    let mut latencies = latencies.lock().unwrap();
+    latencies.sort_unstable();
+    let at = |share: f64| {
+        let index = ((latencies.len() - 1) as f64 * share) as usize;
+        latencies.get(index).copied().unwrap_or_default()
+    };
+    Written {
+        seconds: started.elapsed().as_secs_f64(),
+        p50: at(0.5),
+        p99: at(0.99),
+        worst: at(1.0),
+    }
+}
+
+fn size(path: &Path) -> u64 {
+    let Ok(found) = fs::metadata(path) else { return 0 };
+    if found.is_file() {
+        return found.len();
+    }
+    let entries = fs::read_dir(path).unwrap();
+    entries.map(|entry| size(&entry.unwrap().path())).sum()
+}
+
+fn fresh(directory: &Path, options: StoreOptions) -> LocalStore {
+    if directory.exists() {
+        fs::remove_dir_all(directory).unwrap();
+    }
+    LocalStore::open(directory, options).unwrap()
+}
+
+/// One 4 KiB append with fdatasync: the floor.
+fn floor(directory: &Path) {
+    use std::io::Write as _;
+    let path = directory.with_extension("floor");
+    let mut file = fs::File::create(&path).unwrap();
+    let mut took: Vec<_> = (0..300)
+        .map(|_| {
+            let started = Instant::now();
+            file.write_all(&[7; 4096]).unwrap();
+            file.sync_data().unwrap();
+            started.elapsed()
+        })
+        .collect();
+    took.sort_unstable();
+    println!(
+        "floor: 4 KiB append and fdatasync, p50 {:?}",
+        took.get(150).unwrap()
+    );
+    fs::remove_file(path).unwrap();
+}
+
+fn groups(directory: &Path) {
+    println!("\ncommits in flight | keyed | commits/s | p50 | p99 | worst");
+    for (in_flight, keyed, count) in [
+        (1, true, 3_000),
+        (64, true, 60_000),
+        (256, true, 150_000),
+        (512, true, 300_000),
+        (512, false, 300_000),
+        (2_048, true, 300_000),
+    ] {
+        let store = fresh(directory, StoreOptions::default());
+        let written = write(&store, 0..count, in_flight, keyed);
+        println!(
+            "{in_flight} | {keyed} | {:.0} | {:.2?} | {:.2?} | {:.2?}",
+            count as f64 / written.seconds,
+            written.p50,
+            written.p99,
+            written.worst
+        );
+    }
+}
+
+fn chunks(directory: &Path) {
+    println!("\nlargest chunk | in flight | commits/s | log, bytes per event | index | all files");
+    for chunk_kib in [16, 64, 256] {
+        for (in_flight, count) in [(16, 40_000), (64, 100_000), (512, 200_000)] {
+            let options = StoreOptions {
+                chunk_bytes: chunk_kib << 10,
+                ..StoreOptions::default()
+            };
+            let store = fresh(directory, options);
+            let written = write(&store, 0..count, in_flight, false);
+            store.close();
+            drop(store);
+            let per_event = |name: &str| size(&directory.join(name)) as f64 / count as f64;
+            println!(
+                "{chunk_kib} KiB | {in_flight} | {:.0} | {:.0} | {:.0} | {:.0}",
+                count as f64 / written.seconds,
+                per_event("log"),
+                per_event("index.redb"),
+                per_event("")
+            );
+        }
+    }
+}
+
+fn segments(directory: &Path) {
+    println!("\nsegment limit | log files | open after an abort | open after closing");
+    for segment_mib in [64_u64, 256, 1_024] {
+        let options = StoreOptions {
+            segment_bytes: segment_mib << 20,
+            ..StoreOptions::default()
+        };
+        let store = fresh(directory, options.clone());
+        write(&store, 0..1_200_000, 2_048, false);
+        // A copy of the files while they are open is what an abort leaves behind.
+        let copy = directory.with_extension("abort");
+        copy_all(directory, &copy);
+        store.close();
+        drop(store);
+        let open = |path: &Path| {
+            let started = Instant::now();
+            drop(LocalStore::open(path, options.clone()).unwrap());
+            started.elapsed()
+        };
+        let files = fs::read_dir(directory.join("log")).unwrap().count();
+        println!(
+            "{segment_mib} MiB | {files} | {:.2?} | {:.2?}",
+            open(&copy),
+            open(directory)
+        );
+        fs::remove_dir_all(copy).unwrap();
+    }
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_all(&path, &target);
+        } else {
+            fs::copy(&path, target).unwrap();
+        }
+    }
+}
+
+fn cold(directory: &Path) {
+    println!("\nevents per run | write, commits/s | p99 | first touch, aggregates/s | log B/ev | index B/ev");
+    for run_events in [16_384, 65_536, 262_144] {
+        let count = AGGREGATES * 100;
+        let options = StoreOptions {
+            run_events,
+            run_bytes: 1 << 30,
+            overlay_bytes: 1 << 30,
+            ..StoreOptions::default()
+        };
+        let store = fresh(directory, options.clone());
+        let written = write(&store, 0..count, 512, true);
+        store.close();
+        drop(store);
+        let store = LocalStore::open(directory, options).unwrap();
+        let started = Instant::now();
+        for index in 0..AGGREGATES {
+            let limit = PageLimit {
+                events: 1_000,
+                bytes: 8 << 20,
+            };
+            let history = store
+                .history(
+                    &key(index * 7_919 % AGGREGATES),
+                    Version(1),
+                    Direction::Forward,
+                    limit,
+                )
+                .unwrap();
+            assert_eq!(history.len(), 100, "every aggregate has its events");
+        }
+        println!(
+            "{run_events} | {:.0} | {:.2?} | {:.0} | {:.0} | {:.0}",
+            count as f64 / written.seconds,
+            written.p99,
+            AGGREGATES as f64 / started.elapsed().as_secs_f64(),
+            size(&directory.join("log")) as f64 / count as f64,
+            size(&directory.join("index.redb")) as f64 / count as f64
+        );
+    }
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let directory = arguments.next().expect("the first argument is a directory");
+    let directory = Path::new(&directory).join("store-measure");
+    fs::create_dir_all(directory.parent().unwrap()).unwrap();
+    let what = arguments.next();
+    let wanted = |name: &str| what.as_deref().is_none_or(|what| what == name);
+    floor(&directory);
+    for (name, measure) in [
+        ("groups", groups as fn(&Path)),
+        ("chunks", chunks),
+        ("segments", segments),
+        ("cold", cold),
+    ] {
+        if wanted(name) {
+            measure(&directory);
+        }
+    }
+    fs::remove_dir_all(directory).unwrap();
+}
