@@ -6,4 +6,5 @@ mod feed;
 mod hostile;
 mod kill;
 mod random;
+mod readme;
 mod tidy;

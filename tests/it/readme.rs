@@ -13,6 +13,8 @@
 //! Any other tag, and none at all, is an error: nothing is left out by accident. In scripts the addresses given as
 //! substitutions (the default one, for a free one) are replaced, and `annals` is on the PATH.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, and says where")]
+
 use std::{
     io::Write,
     os::unix::process::CommandExt,

@@ -1,6 +1,12 @@
 //! The rules of the house that no compiler knows: which room may name what, how long things may be, what may not be
 //! left in, and that links lead somewhere. Each rule is first shown, on a snippet, to be able to fail.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic, and says where"
+)]
+
 mod links;
 mod rooms;
 mod shape;

@@ -68,7 +68,10 @@ mod tests {
         };
         let mut bytes = Vec::new();
         let error = run(&args, &mut Out::new(false, &mut bytes)).unwrap_err();
-        assert!(error.to_string().contains(folder.path().to_str().unwrap()), "{error}");
+        assert!(
+            error.to_string().contains(folder.path().to_str().unwrap()),
+            "{error}"
+        );
         assert_eq!((error.exit() as u8, bytes.len()), (1, 0));
     }
 }

@@ -46,12 +46,16 @@ pub(crate) fn module(args: &DeployArgs) -> Result<Bytes, CliError> {
     let limit = Limits::default().module_bytes as u64;
     if size > limit {
         return Err(CliError::usage(
-            format!("`{}` has {size} bytes; the limit of a module is {limit}", path.display()),
+            format!(
+                "`{}` has {size} bytes; the limit of a module is {limit}",
+                path.display()
+            ),
             "build it without debug information, or leave dependencies out",
         ));
     }
     let bytes = std::fs::read(&path);
-    let bytes = bytes.map_err(|error| CliError::failed(format!("cannot read `{}`: {error}", path.display())))?;
+    let bytes =
+        bytes.map_err(|error| CliError::failed(format!("cannot read `{}`: {error}", path.display())))?;
     Ok(bytes.into())
 }
 
@@ -115,8 +119,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let source = folder.path().join("big.wasm");
         std::fs::File::create(&source).unwrap().set_len(40 << 20).unwrap();
-        let error = module(&DeployArgs { source, activate: false }).unwrap_err();
-        assert!(error.to_string().contains("41943040") && error.to_string().contains("33554432"), "{error}");
+        let error = module(&DeployArgs {
+            source,
+            activate: false,
+        })
+        .unwrap_err();
+        assert!(
+            error.to_string().contains("41943040") && error.to_string().contains("33554432"),
+            "{error}"
+        );
     }
 
     #[tokio::test]
@@ -127,10 +138,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let source = folder.path().join("a.wasm");
         std::fs::write(&source, "\0asm").unwrap();
-        let args = DeployArgs { source, activate: true };
+        let args = DeployArgs {
+            source,
+            activate: true,
+        };
         let mut bytes = Vec::new();
         let module = module(&args).unwrap();
-        run(&server.client(), &args, module, &mut Out::new(false, &mut bytes)).await.unwrap();
+        run(&server.client(), &args, module, &mut Out::new(false, &mut bytes))
+            .await
+            .unwrap();
         assert_eq!(
             String::from_utf8(bytes).unwrap(),
             "account  active now\n  digest  ab\n  size    1,234 bytes\n  notice  nothing checks the history yet\n"

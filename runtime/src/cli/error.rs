@@ -166,14 +166,21 @@ mod tests {
         );
         assert_eq!(error.exit(), Exit::Rejected);
         let json = error.report(true);
-        assert!(json.starts_with(r#"{"type":"urn:annals:problem:rejected""#) && !json.contains('\n'), "{json}");
+        assert!(
+            json.starts_with(r#"{"type":"urn:annals:problem:rejected""#) && !json.contains('\n'),
+            "{json}"
+        );
     }
 
     #[test]
     fn what_strangers_wrote_cannot_drive_the_terminal() {
-        let error = problem("{\"type\":\"urn:annals:problem:x\",\"title\":\"t\",\"detail\":\"a\\u001b[2Jb\\nc\"}");
+        let error =
+            problem("{\"type\":\"urn:annals:problem:x\",\"title\":\"t\",\"detail\":\"a\\u001b[2Jb\\nc\"}");
         let report = error.report(false);
-        assert!(report.starts_with("error: a\\u{1b}[2Jb\\nc (422 x)"), "{report:?}");
+        assert!(
+            report.starts_with("error: a\\u{1b}[2Jb\\nc (422 x)"),
+            "{report:?}"
+        );
     }
 
     #[test]
@@ -191,6 +198,9 @@ mod tests {
         assert_eq!(error.report(false), "error: the value `x`\n  fix: write y");
         let document: serde_json::Value = serde_json::from_str(&error.report(true)).unwrap();
         assert_eq!(document["type"], "urn:annals:cli:usage");
-        assert_eq!((&document["detail"], &document["fix"]), (&"the value `x`".into(), &"write y".into()));
+        assert_eq!(
+            (&document["detail"], &document["fix"]),
+            (&"the value `x`".into(), &"write y".into())
+        );
     }
 }

@@ -88,7 +88,9 @@ async fn history(
         limit: args.limit.map(|limit| limit.min(PAGE_MAX)),
     };
     let mut printer = Printer::new(args.limit);
-    let mut page = client.history(aggregate_type.as_str(), id.as_str(), query).await?;
+    let mut page = client
+        .history(aggregate_type.as_str(), id.as_str(), query)
+        .await?;
     loop {
         printer.print_all(&page.items, out)?;
         let Some(next) = page.next else {
@@ -124,7 +126,10 @@ async fn follow(client: &Client, args: &EventsArgs, out: &mut Out<'_>) -> Result
     while !printer.is_done() {
         match follow.next().await? {
             FollowItem::Event(event) => {
-                let is_wanted = args.id.as_ref().is_none_or(|id| id.as_str() == event.fields.subject);
+                let is_wanted = args
+                    .id
+                    .as_ref()
+                    .is_none_or(|id| id.as_str() == event.fields.subject);
                 if is_wanted {
                     printer.print(&event, out)?;
                 }
@@ -216,7 +221,10 @@ impl Printer {
     /// The limit cut it: says how to go on.
     fn more(&self, out: &Out<'_>) -> Result<(), CliError> {
         if let Some(position) = &self.last_position {
-            out.note(&format!("-- there may be more; the last position is {}", escape(position)));
+            out.note(&format!(
+                "-- there may be more; the last position is {}",
+                escape(position)
+            ));
         }
         Ok(())
     }

@@ -34,15 +34,33 @@ impl Exit {
     /// All of them with their meaning, as `annals help` and the documentation show them.
     pub const TABLE: [(Self, &'static str); 10] = [
         (Self::Ok, "it did what was asked"),
-        (Self::Failed, "an unexpected failure: of a file, of a build, of the server (500)"),
+        (
+            Self::Failed,
+            "an unexpected failure: of a file, of a build, of the server (500)",
+        ),
         (Self::Usage, "the command line is wrong"),
         (Self::Rejected, "the domain rejected the command (422 rejected)"),
         (Self::NotFound, "not found, or ended (404, 410)"),
-        (Self::Precondition, "a precondition failed: --if-match, --create (412)"),
-        (Self::Unreachable, "the server cannot be reached, or the connection was lost"),
-        (Self::Refused, "the server refused the input (400, 413, 415, other 422)"),
-        (Self::Busy, "the server is busy, unavailable or out of disk, or did not answer in time (429, 503, 507)"),
-        (Self::Partial, "load: some lines failed, were malformed or were not sent"),
+        (
+            Self::Precondition,
+            "a precondition failed: --if-match, --create (412)",
+        ),
+        (
+            Self::Unreachable,
+            "the server cannot be reached, or the connection was lost",
+        ),
+        (
+            Self::Refused,
+            "the server refused the input (400, 413, 415, other 422)",
+        ),
+        (
+            Self::Busy,
+            "the server is busy, unavailable or out of disk, or did not answer in time (429, 503, 507)",
+        ),
+        (
+            Self::Partial,
+            "load: some lines failed, were malformed or were not sent",
+        ),
     ];
 
     /// The code of a problem.
@@ -133,8 +151,20 @@ mod tests {
         let (address, cause) = (String::new(), String::new());
         let limit = Duration::from_secs(1);
         let cases = [
-            (ClientError::Unreachable { address: address.clone(), cause: cause.clone() }, 6),
-            (ClientError::Lost { address: address.clone(), cause }, 6),
+            (
+                ClientError::Unreachable {
+                    address: address.clone(),
+                    cause: cause.clone(),
+                },
+                6,
+            ),
+            (
+                ClientError::Lost {
+                    address: address.clone(),
+                    cause,
+                },
+                6,
+            ),
             (ClientError::TimedOut { address, limit }, 8),
             (ClientError::Request(String::new()), 2),
         ];

@@ -119,7 +119,9 @@ pub(crate) async fn modules(client: &Client, out: &mut Out<'_>) -> Result<(), Cl
 }
 
 fn module_table(modules: &[ModuleInfo]) -> String {
-    let mut rows = vec![heading(["TYPE", "VERSION", "STATUS", "BYTES", "UPLOADED", "DIGEST"])];
+    let mut rows = vec![heading([
+        "TYPE", "VERSION", "STATUS", "BYTES", "UPLOADED", "DIGEST",
+    ])];
     rows.extend(modules.iter().map(|module| {
         vec![
             escape(&module.aggregate_type),
@@ -138,7 +140,8 @@ fn heading<const N: usize>(names: [&str; N]) -> Vec<String> {
 }
 
 fn optional(text: Option<&str>) -> String {
-    text.filter(|text| !text.is_empty()).map_or_else(|| "-".to_owned(), escape)
+    text.filter(|text| !text.is_empty())
+        .map_or_else(|| "-".to_owned(), escape)
 }
 
 #[cfg(test)]
@@ -152,7 +155,9 @@ mod tests {
             limit,
         };
         let mut bytes = Vec::new();
-        types(&server.client(), &args, &mut Out::new(json, &mut bytes)).await.unwrap();
+        types(&server.client(), &args, &mut Out::new(json, &mut bytes))
+            .await
+            .unwrap();
         String::from_utf8(bytes).unwrap()
     }
 
@@ -170,7 +175,10 @@ mod tests {
         })
         .await;
         let all = aggregates_of(&server, None, false).await;
-        assert_eq!(all, "ID     VERSION  LAST EVENT\nalice  3        t1\nb\\u{1b}  1  t2\n");
+        assert_eq!(
+            all,
+            "ID     VERSION  LAST EVENT\nalice  3        t1\nb\\u{1b}  1  t2\n"
+        );
         assert_eq!(
             aggregates_of(&server, None, true).await,
             "{\"id\":\"alice\",\"version\":3,\"recorded_at\":\"t1\"}\n\

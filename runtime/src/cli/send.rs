@@ -136,7 +136,9 @@ mod tests {
     };
 
     fn args(line: &[&str]) -> SendArgs {
-        let line = ["annals", "send", "account", "alice", "deposit"].iter().chain(line);
+        let line = ["annals", "send", "account", "alice", "deposit"]
+            .iter()
+            .chain(line);
         match Cli::try_parse_from(line).unwrap().command {
             Command::Send(args) => args,
             other => panic!("{other:?}"),
@@ -147,7 +149,13 @@ mod tests {
         let args = args(&["{\"amount\":1}"]);
         let payload = payload(&args).unwrap();
         let mut bytes = Vec::new();
-        let result = run(&server.client(), &args, payload.as_deref(), &mut Out::new(json, &mut bytes)).await;
+        let result = run(
+            &server.client(),
+            &args,
+            payload.as_deref(),
+            &mut Out::new(json, &mut bytes),
+        )
+        .await;
         (String::from_utf8(bytes).unwrap(), result)
     }
 

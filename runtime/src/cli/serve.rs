@@ -18,7 +18,12 @@ pub struct ServeArgs {
     #[arg(long, env = "ANNALS_DATA", value_name = "DIR", default_value = "data")]
     pub data: PathBuf,
     /// The address to listen on; port 0 takes a free one
-    #[arg(long, env = "ANNALS_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:7070")]
+    #[arg(
+        long,
+        env = "ANNALS_LISTEN",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:7070"
+    )]
     pub listen: SocketAddr,
     /// Threads that decide commands; by default one for each processor
     #[arg(long, env = "ANNALS_SHARDS", value_name = "N", value_parser = super::lists::at_least_one)]
@@ -65,7 +70,7 @@ async fn serve(args: &ServeArgs, out: &mut Out<'_>) -> Result<(), CliError> {
     let serving = server.run(
         move |address| {
             // Nobody waits any more only when the server is going down already.
-            drop(ready.send(address));
+            let _ = ready.send(address);
         },
         shutdown,
     );
@@ -100,9 +105,8 @@ fn not_started(error: crate::server::StartError) -> CliError {
 /// Completes at SIGINT (Ctrl-C) or SIGTERM.
 pub(crate) fn shutdown_signal() -> Result<impl Future<Output = ()> + Send + 'static, CliError> {
     use tokio::signal::unix::{SignalKind, signal};
-    let listen = |kind| {
-        signal(kind).map_err(|error| CliError::failed(format!("cannot listen for signals: {error}")))
-    };
+    let listen =
+        |kind| signal(kind).map_err(|error| CliError::failed(format!("cannot listen for signals: {error}")));
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut terminate = listen(SignalKind::terminate())?;
     Ok(async move {
@@ -120,7 +124,9 @@ fn start_log(format: LogFormat, filter: &str) -> Result<(), CliError> {
             "write a level or a list such as info,annals::store=debug",
         )
     })?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Human => log.try_init(),
         LogFormat::Json => log.json().flatten_event(true).try_init(),
@@ -146,7 +152,10 @@ mod tests {
     fn arguments_become_the_configuration() {
         let listen: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let config = args(listen).config();
-        assert_eq!((config.data, config.listen, config.shards), ("d".into(), listen, Some(3)));
+        assert_eq!(
+            (config.data, config.listen, config.shards),
+            ("d".into(), listen, Some(3))
+        );
         assert_eq!(config.limits, Limits::default());
     }
 
@@ -162,9 +171,14 @@ mod tests {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
         let mut bytes = Vec::new();
-        let error = serve(&args(address), &mut Out::new(false, &mut bytes)).await.unwrap_err();
+        let error = serve(&args(address), &mut Out::new(false, &mut bytes))
+            .await
+            .unwrap_err();
         let message = error.to_string();
-        assert!(message.contains(&address.to_string()) && message.contains("--listen"), "{message}");
+        assert!(
+            message.contains(&address.to_string()) && message.contains("--listen"),
+            "{message}"
+        );
         assert_eq!((error.exit() as u8, bytes.len()), (1, 0));
     }
 }

@@ -1,12 +1,11 @@
 //! Text for people: calm, aligned, and harmless whatever it shows.
 
-use std::fmt::Write;
-
 /// The text with everything escaped that could move the cursor or turn the direction of reading.
 pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for char in text.chars() {
-        let turns = matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        let turns =
+            matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         if turns {
             escaped.extend(char.escape_unicode());
         } else if char.is_control() {
@@ -128,12 +127,8 @@ pub(crate) fn short(digest: &str) -> String {
 
 /// `count` things: `1 event`, `2 events`.
 pub(crate) fn plural(number: u64, thing: &str) -> String {
-    let mut text = format!("{} {thing}", count(number));
-    if number != 1 {
-        // Writing to a String cannot fail.
-        drop(text.write_char('s'));
-    }
-    text
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{} {thing}{ending}", count(number))
 }
 
 #[cfg(test)]
@@ -142,13 +137,19 @@ mod tests {
 
     #[test]
     fn nothing_that_drives_a_terminal_passes() {
-        assert_eq!(escape("a\u{1b}[31m\r\n\u{7f}\u{9b}é\u{202e}x"), "a\\u{1b}[31m\\r\\n\\u{7f}\\u{9b}é\\u{202e}x");
+        assert_eq!(
+            escape("a\u{1b}[31m\r\n\u{7f}\u{9b}é\u{202e}x"),
+            "a\\u{1b}[31m\\r\\n\\u{7f}\\u{9b}é\\u{202e}x"
+        );
     }
 
     #[test]
     fn json_is_compacted_and_indented_without_touching_values() {
         let json = "{ \"b\" : 1.10 ,\n \"a\":[ ],\"s\":\"x: \\\"{,\\\\\" , \"n\":[1,{\"y\":null}]}";
-        assert_eq!(compact(json), r#"{"b":1.10,"a":[],"s":"x: \"{,\\","n":[1,{"y":null}]}"#);
+        assert_eq!(
+            compact(json),
+            r#"{"b":1.10,"a":[],"s":"x: \"{,\\","n":[1,{"y":null}]}"#
+        );
         assert_eq!(
             indent(json),
             "{\n  \"b\": 1.10,\n  \"a\": [],\n  \"s\": \"x: \\\"{,\\\\\",\n  \"n\": [\n    1,\n    {\n      \
@@ -160,17 +161,30 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_by_characters() {
-        let rows = [vec!["é".into(), "b".into()], vec!["long".into(), "c".into()], vec!["x".into()]];
+        let rows = [
+            vec!["é".into(), "b".into()],
+            vec!["long".into(), "c".into()],
+            vec!["x".into()],
+        ];
         assert_eq!(table(&rows), "é     b\nlong  c\nx");
         assert_eq!(table(&[]), "");
     }
 
     #[test]
     fn numbers_read_well() {
-        let cases = [(0, "0"), (999, "999"), (1000, "1,000"), (336_776, "336,776"), (1_000_000, "1,000,000")];
+        let cases = [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (336_776, "336,776"),
+            (1_000_000, "1,000,000"),
+        ];
         for (number, text) in cases {
             assert_eq!(count(number), text);
         }
-        assert_eq!((plural(1, "event"), plural(2, "event")), ("1 event".into(), "2 events".into()));
+        assert_eq!(
+            (plural(1, "event"), plural(2, "event")),
+            ("1 event".into(), "2 events".into())
+        );
     }
 }

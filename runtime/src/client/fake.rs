@@ -150,10 +150,6 @@ impl FakeServer {
         }
     }
 
-    pub(crate) fn address(&self) -> &str {
-        &self.address
-    }
-
     pub(crate) fn client(&self) -> Client {
         Client::new(self.address.parse().unwrap())
     }

@@ -26,6 +26,7 @@ pub use address::{BaseUrl, InvalidAddress};
 pub use aggregates::{HistoryQuery, Page};
 pub use answer::Answer;
 pub use backoff::Backoff;
+pub(crate) use backoff::spread;
 pub use commands::{Precondition, SendCommand};
 pub use error::ClientError;
 pub use feed::{FeedPage, FeedQuery};

@@ -24,6 +24,8 @@ pub struct Problem {
     pub members: Map<String, Value>,
     /// Seconds after which the server asks to be tried again, from `Retry-After`.
     pub retry_after_seconds: Option<u64>,
+    /// Whether this is the recorded answer to an earlier request with the same idempotency key.
+    pub is_replayed: bool,
     /// The document exactly as the server wrote it.
     pub body: Bytes,
 }
@@ -43,6 +45,7 @@ impl Problem {
             fix: text(&mut members, "fix"),
             members,
             retry_after_seconds,
+            is_replayed: false,
             body,
         })
     }

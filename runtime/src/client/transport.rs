@@ -180,7 +180,10 @@ fn not_successful(what: String, status: StatusCode, headers: &HeaderMap, body: B
         .get(header::RETRY_AFTER)
         .and_then(|value| value.to_str().ok())
         .and_then(|seconds| seconds.trim().parse().ok());
-    if let Some(problem) = Problem::read(status.as_u16(), retry_after, body.clone()) {
+    if let Some(mut problem) = Problem::read(status.as_u16(), retry_after, body.clone()) {
+        problem.is_replayed = headers
+            .get("idempotency-replayed")
+            .is_some_and(|value| value == "true");
         return ClientError::Problem(Box::new(problem));
     }
     let excerpt: String = String::from_utf8_lossy(&body)

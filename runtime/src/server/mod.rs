@@ -14,7 +14,7 @@ use crate::{
     bus::Bus,
     http::{self, App, Running},
     modules::{ActivateError, Modules},
-    store::{EventStore, MemoryStore},
+    store::{EventStore, LocalStore, OpenError, StoreOptions},
     vocabulary::{Clock, Limits, SystemClock},
     wasm::{Host, HostError, HostOptions},
 };
@@ -60,6 +60,9 @@ pub enum StartError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The data directory cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// The Wasm host cannot be set up.
     #[error(transparent)]
     Host(#[from] HostError),
@@ -176,7 +179,7 @@ impl Server {
 }
 
 fn open(config: &ServerConfig, limits: &Arc<Limits>) -> Result<Running, StartError> {
-    let store: Arc<dyn EventStore> = Arc::new(MemoryStore::new());
+    let store: Arc<dyn EventStore> = Arc::new(LocalStore::open(&config.data, StoreOptions::default())?);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let host = Host::new(HostOptions {
         limits: (**limits).clone(),

@@ -138,15 +138,15 @@ limits! {
     describe_fuel: u64 = 200_000_000, at most 10_000_000_000, "fuel",
         "starting a module and asking what it is", on breach "422", because "A module that needs more does not start.";
     handle_fuel: u64 = 50_000_000, at most 10_000_000_000, "fuel",
-        "one decision; the same for a view and for invariants", on breach "422", because "About 50 ms of work.";
+        "one decision, and each other call that a command makes", on breach "422", because "About 50 ms of work.";
     snapshot_fuel: u64 = 1_000_000_000, at most 100_000_000_000, "fuel",
-        "one save or restore", on breach "snapshot skipped, warned", because "Ten megabytes of state fit.";
+        "one save, restore or view of a state", on breach "snapshot skipped, warned", because "Ten megabytes of state fit.";
     handle_wall: Duration = Duration::from_secs(1), at most 60 * 1_000, "ms",
         "one decision, by the wall clock", on breach "503", because "The net under the fuel.";
     replay_wall: Duration = Duration::from_secs(60), at most 3_600 * 1_000, "ms",
         "one rebuild from the log, by the wall clock", on breach "503", because "There is no fuel verdict on replay: what was once committed must stay readable.";
     describe_wall: Duration = Duration::from_secs(5), at most 60 * 1_000, "ms",
-        "starting a module and asking what it is, by the wall clock", on breach "422", because "The net under the fuel.";
+        "starting a module and asking what it is, or a save, restore or view, by the wall clock", on breach "422", because "The net under the fuel.";
     log_lines_per_call: usize = 64, at most 10_000, "count",
         "log lines of one guest call", on breach "the rest is dropped and counted", because "A module must not fill the server's log.";
     log_line_bytes: usize = 4 * KIB, at most 64 * KIB as u64, "B",

@@ -1,14 +1,17 @@
-//! A call into a module: its budget, its store, and what catches it when it falls.
+//! A call into a module: the store that it runs in, and what catches it when it falls.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
-    time::Duration,
 };
 
-use wasmtime::Store;
+use wasmtime::{
+    Store,
+    component::{Instance, InstancePre},
+};
 
 use super::{
+    budget::Budget,
     engine::ticks,
     fault::{Fault, classify},
     guest_log::CallLog,
@@ -16,19 +19,6 @@ use super::{
     limiter::{CellData, Limiter},
     module::Identity,
 };
-
-/// What one call into a module may cost.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Budget {
-    /// Units of fuel; none where a verdict by fuel is not allowed.
-    pub(super) fuel: Option<u64>,
-    /// Wall time: the net under the fuel.
-    pub(super) wall: Duration,
-    /// Bytes that the host copies out of the module, for the answer and for each import call.
-    pub(super) lift_bytes: usize,
-    /// What is copied, for the report.
-    pub(super) lifted: &'static str,
-}
 
 /// A store under the host's limits.
 pub(super) fn store_for(
@@ -48,6 +38,19 @@ pub(super) fn store_for(
     store.set_max_component_handles(limits.aggregates_per_cell.saturating_mul(2).saturating_add(64));
     store.epoch_deadline_trap();
     Ok(store)
+}
+
+/// Makes an instance; its start functions run under the budget.
+pub(super) fn instantiate(
+    store: &mut Store<CellData>,
+    budget: Budget,
+    pre: &InstancePre<CellData>,
+) -> Result<Instance, Fault> {
+    guarded(store, budget, |store| pre.instantiate(store)).map_err(|fault| match fault {
+        // There was no answer yet that could be bad: the machine or the pool had no room.
+        Fault::BadOutput { what } => Fault::host(format!("no instance could be made: {what}")),
+        other => other,
+    })
 }
 
 /// Runs `body` under a budget. An `Err` means that the store must not be used again.

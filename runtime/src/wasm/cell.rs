@@ -13,44 +13,23 @@ use wasmtime::{Store, component::ResourceAny};
 
 use super::{
     applied::{AppliedEvent, ApplyRefusal, batches},
-    bindings::{annals::aggregate::types as wit, exports::annals::aggregate as exports},
-    call::{Budget, guarded, store_for},
+    bindings::annals::aggregate::types as wit,
+    budget::Budget,
+    call::{guarded, instantiate, store_for},
     decision::{Handled, at_most, checked},
     fault::Fault,
+    guest::{Guest, wit_context},
     host::CellPermit,
     limiter::CellData,
+    live::{Live, Rendered},
     module::Module,
 };
-use crate::vocabulary::{AggregateId, Context, GuestCommand, Limits};
+use crate::vocabulary::{AggregateId, Context, GuestCommand};
 
-/// Bytes beside the payloads that an answer may take: names, list headers, messages.
-const ANSWER_OVERHEAD_BYTES: usize = 1 << 20;
 /// Events applied in one call during replay.
 const REPLAY_BATCH_EVENTS: usize = 512;
 /// Payload applied in one call during replay: the guest's memory never shrinks, so batches stay small.
 const REPLAY_BATCH_BYTES: usize = 256 << 10;
-
-/// One live aggregate inside a [`Cell`]. It is a cache of the log and nothing else.
-///
-/// Give it back with [`Cell::release`]; one that is just dropped occupies its place until the cell ends.
-#[derive(Debug)]
-#[must_use = "a live aggregate that is not released occupies its cell until the cell ends"]
-pub struct Live {
-    resource: ResourceAny,
-    cell: u64,
-    replayed: std::cell::Cell<Duration>,
-}
-
-/// A state as the module shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Rendered {
-    /// JSON.
-    State(String),
-    /// The aggregate has ended: deleted, or closed for good.
-    Ended,
-    /// The module has no view: its states cannot be read.
-    NoView,
-}
 
 /// One store with one instance of a module. It belongs to the thread that made it; that thread needs a stack of 4 MiB.
 ///
@@ -70,13 +49,6 @@ struct Engaged {
     _permit: CellPermit,
 }
 
-struct Guest {
-    aggregate: exports::aggregate::Guest,
-    snapshots: Option<exports::snapshots::Guest>,
-    view: Option<exports::view::Guest>,
-    invariants: Option<exports::invariants::Guest>,
-}
-
 impl Cell {
     /// Makes a cell and starts the module in it.
     ///
@@ -87,27 +59,15 @@ impl Cell {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
         let permit = module.host.cell_permit()?;
         let limits = module.limits();
-        let budget = Budget {
-            fuel: Some(module.class.scaled(limits.describe_fuel)),
-            wall: limits.describe_wall,
-            lift_bytes: ANSWER_OVERHEAD_BYTES,
-            lifted: "bytes logged while starting",
-        };
+        let budget = Budget::start(module.class, limits);
         let mut store = store_for(
             &module.host,
             Arc::clone(&module.identity),
             module.class.memory_bytes(limits),
         )?;
-        let guest = guarded(&mut store, budget, |store| {
-            let instance = module.pre.instantiate(&mut *store)?;
-            let found = &module.exports;
-            Ok(Guest {
-                aggregate: found.aggregate.load(&mut *store, &instance)?,
-                snapshots: load(&found.snapshots, |it| it.load(&mut *store, &instance))?,
-                view: load(&found.view, |it| it.load(&mut *store, &instance))?,
-                invariants: load(&found.invariants, |it| it.load(&mut *store, &instance))?,
-            })
-        })?;
+        let instance = instantiate(&mut store, budget, &module.pre)?;
+        let guest = Guest::load(&mut store, &module.exports, &instance)
+            .map_err(|error| Fault::host(format!("finding the module's exports: {error:#}")))?;
         Ok(Self {
             module: Arc::clone(module),
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
@@ -169,7 +129,11 @@ impl Cell {
     /// Any [`Fault`]; it retires the cell.
     pub fn create(&mut self, id: &AggregateId) -> Result<Live, Fault> {
         self.require_place()?;
-        let budget = self.budget_handle("bytes logged by the constructor");
+        let budget = Budget::command(
+            self.module.class,
+            self.module.limits(),
+            "bytes logged by the constructor",
+        );
         let resource = self.call(budget, |store, guest| {
             guest.aggregate.instance().call_constructor(store, id.as_str())
         })?;
@@ -182,7 +146,7 @@ impl Cell {
     /// Any [`Fault`]; it retires the cell.
     pub fn restore(&mut self, id: &AggregateId, state: &[u8]) -> Result<Result<Live, String>, Fault> {
         self.require_place()?;
-        let budget = self.budget_snapshot("bytes of the refusal", ANSWER_OVERHEAD_BYTES);
+        let budget = Budget::restore(self.module.class, self.module.limits());
         let answer = self.call(budget, |store, guest| match &guest.snapshots {
             Some(snapshots) => snapshots.call_restore(store, id.as_str(), state),
             None => Ok(Err(NO_SNAPSHOTS.to_owned())),
@@ -193,7 +157,7 @@ impl Cell {
     /// Decides. The state does not change; what was decided is to be given to [`Cell::apply_decided`].
     ///
     /// # Errors
-    /// Any [`Fault`]; it retires the cell. An answer over a limit of [`Limits`] is [`Fault::TooLarge`], one with
+    /// Any [`Fault`]; it retires the cell. An answer over a limit of [`Limits`](crate::vocabulary::Limits) is [`Fault::TooLarge`], one with
     /// undeclared events, bad names or payloads that are not in the declared encoding is [`Fault::BadOutput`].
     pub fn handle(
         &mut self,
@@ -202,8 +166,7 @@ impl Cell {
         command: &GuestCommand,
     ) -> Result<Handled, Fault> {
         let resource = self.own(live)?;
-        let mut budget = self.budget_handle("bytes of the decision");
-        budget.lift_bytes = decision_bytes(self.module.limits());
+        let budget = Budget::decision(self.module.class, self.module.limits());
         let fuel_given = budget.fuel;
         let (answer, fuel_left) = self.call(budget, |store, guest| {
             let answer = guest.aggregate.instance().call_handle(
@@ -225,7 +188,7 @@ impl Cell {
     }
 
     /// Applies events of the log. There is no fuel verdict: what was once committed must stay readable. The limit is
-    /// [`Limits::replay_wall`], counted over all calls for the same `live`. The inner error is the module's refusal;
+    /// [`Limits::replay_wall`](crate::vocabulary::Limits::replay_wall), counted over all calls for the same `live`. The inner error is the module's refusal;
     /// release `live` then, since the events before may have been applied.
     ///
     /// # Errors
@@ -244,12 +207,7 @@ impl Cell {
                 self.retire();
                 return Err(Fault::Deadline { limit });
             };
-            let budget = Budget {
-                fuel: None,
-                wall: left,
-                lift_bytes: ANSWER_OVERHEAD_BYTES,
-                lifted: "bytes of the refusal",
-            };
+            let budget = Budget::replay(left);
             let started = Instant::now();
             let answer = self
                 .apply_batch(live, batch, budget)
@@ -276,7 +234,14 @@ impl Cell {
         live: &Live,
         events: &[AppliedEvent<'_>],
     ) -> Result<Result<(), ApplyRefusal>, Fault> {
-        self.apply_batch(live, events, self.budget_handle("bytes of the refusal"))
+        if events.is_empty() {
+            return self.own(live).map(|_| Ok(()));
+        }
+        self.apply_batch(
+            live,
+            events,
+            Budget::command(self.module.class, self.module.limits(), "bytes of the refusal"),
+        )
     }
 
     fn apply_batch(
@@ -294,16 +259,14 @@ impl Cell {
     }
 
     /// The state as bytes. The inner error says why there is none: the module has no snapshots or refuses, or the
-    /// state is over [`Limits::snapshot_bytes`].
+    /// state is over [`Limits::snapshot_bytes`](crate::vocabulary::Limits::snapshot_bytes).
     ///
     /// # Errors
     /// Any [`Fault`]; it retires the cell. A state over twice the limit is one.
     pub fn save(&mut self, live: &Live) -> Result<Result<Vec<u8>, String>, Fault> {
         let resource = self.own(live)?;
         let limit = self.module.limits().snapshot_bytes;
-        // Beyond the limit, so that a state which slowly outgrows it costs its snapshot and not its cell.
-        let lift_bytes = limit.saturating_mul(2).saturating_add(ANSWER_OVERHEAD_BYTES);
-        let budget = self.budget_snapshot("bytes of the saved state", lift_bytes);
+        let budget = Budget::save(self.module.class, self.module.limits());
         let answer = self.call(budget, |store, guest| match &guest.snapshots {
             Some(snapshots) => snapshots.call_save(store, resource),
             None => Ok(Err(NO_SNAPSHOTS.to_owned())),
@@ -317,12 +280,11 @@ impl Cell {
     /// The state as JSON. The inner error is the module's, in words.
     ///
     /// # Errors
-    /// Any [`Fault`]; it retires the cell. A state over [`Limits::view_bytes`] is one, and one that is not JSON.
+    /// Any [`Fault`]; it retires the cell. A state over [`Limits::view_bytes`](crate::vocabulary::Limits::view_bytes) is one, and one that is not JSON.
     pub fn render(&mut self, live: &Live) -> Result<Result<Rendered, String>, Fault> {
         let resource = self.own(live)?;
         let limit = self.module.limits().view_bytes;
-        let mut budget = self.budget_snapshot("bytes of the rendered state", 0);
-        budget.lift_bytes = limit.saturating_add(ANSWER_OVERHEAD_BYTES);
+        let budget = Budget::render(self.module.class, self.module.limits());
         let answer = self.call(budget, |store, guest| match &guest.view {
             Some(view) => Ok(view.call_render(store, resource)?.map(Some)),
             None => Ok(Ok(None)),
@@ -351,7 +313,11 @@ impl Cell {
     /// Any [`Fault`]; it retires the cell.
     pub fn broken_invariants(&mut self, live: &Live) -> Result<Vec<String>, Fault> {
         let resource = self.own(live)?;
-        let budget = self.budget_handle("bytes of the broken invariants");
+        let budget = Budget::command(
+            self.module.class,
+            self.module.limits(),
+            "bytes of the broken invariants",
+        );
         self.call(budget, |store, guest| match &guest.invariants {
             Some(invariants) => invariants.call_check(store, resource),
             None => Ok(Vec::new()),
@@ -365,7 +331,11 @@ impl Cell {
     /// left to do.
     pub fn release(&mut self, live: Live) -> Result<(), Fault> {
         let resource = self.own(&live)?;
-        let budget = self.budget_handle("bytes logged by the destructor");
+        let budget = Budget::command(
+            self.module.class,
+            self.module.limits(),
+            "bytes logged by the destructor",
+        );
         self.call(budget, |store, _| resource.resource_drop(store))?;
         self.live -= 1;
         Ok(())
@@ -407,9 +377,7 @@ impl Cell {
         budget: Budget,
         body: impl FnOnce(&mut Store<CellData>, &Guest) -> wasmtime::Result<R>,
     ) -> Result<R, Fault> {
-        let Some(engaged) = &mut self.engaged else {
-            return Err(Fault::Retired);
-        };
+        let engaged = self.engaged.as_mut().ok_or(Fault::Retired)?;
         let guest = &engaged.guest;
         guarded(&mut engaged.store, budget, |store| body(store, guest)).inspect_err(|_| self.retire())
     }
@@ -418,27 +386,6 @@ impl Cell {
     fn retire(&mut self) {
         self.engaged = None;
         self.live = 0;
-    }
-
-    fn budget_handle(&self, lifted: &'static str) -> Budget {
-        let limits = self.module.limits();
-        Budget {
-            fuel: Some(self.module.class.scaled(limits.handle_fuel)),
-            wall: limits.handle_wall,
-            lift_bytes: limits.payload_bytes.saturating_add(ANSWER_OVERHEAD_BYTES),
-            lifted,
-        }
-    }
-
-    /// Saving, restoring and rendering a large state takes longer than a decision on it; so does their wall time.
-    fn budget_snapshot(&self, lifted: &'static str, lift_bytes: usize) -> Budget {
-        let limits = self.module.limits();
-        Budget {
-            fuel: Some(self.module.class.scaled(limits.snapshot_fuel)),
-            wall: limits.describe_wall,
-            lift_bytes,
-            lifted,
-        }
     }
 }
 
@@ -454,33 +401,3 @@ impl fmt::Debug for Cell {
 }
 
 const NO_SNAPSHOTS: &str = "the module has no `snapshots` interface";
-
-/// Events with their names and headers, the reply, and what goes with them.
-fn decision_bytes(limits: &Limits) -> usize {
-    limits
-        .events_per_command_bytes
-        .saturating_add(limits.payload_bytes)
-        .saturating_add(ANSWER_OVERHEAD_BYTES)
-}
-
-fn wit_context(context: &Context) -> wit::Context<'_> {
-    let [high, low] = context.seed;
-    wit::Context {
-        aggregate_id: context.aggregate_id.as_str(),
-        version: context.version.0,
-        now: context.now,
-        seed: (high, low),
-        actor: context.actor.as_deref(),
-        command_id: &context.command_id,
-        correlation_id: &context.correlation_id,
-        causation_id: context.causation_id.as_deref(),
-        attributes: &[],
-    }
-}
-
-fn load<I, G>(
-    found: &Option<I>,
-    load: impl FnOnce(&I) -> wasmtime::Result<G>,
-) -> wasmtime::Result<Option<G>> {
-    found.as_ref().map(load).transpose()
-}

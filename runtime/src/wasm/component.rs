@@ -1,9 +1,12 @@
 //! Core modules become components here, so that an author needs no tool beyond a compiler.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use wasmparser::{Parser, Payload};
 use wit_component::ComponentEncoder;
 
 use super::{
+    call::panic_text,
     contract,
     scan::{ScanLimits, declared_names},
     type_walk::PackageOrder,
@@ -14,15 +17,22 @@ use super::{
 /// Makes a component of a core module that carries its contract in a `component-type` section.
 pub(super) fn componentise(core: &[u8], limits: &ScanLimits) -> Result<Vec<u8>, UploadError> {
     check(core, limits)?;
-    let problem = |error: &dyn std::fmt::Display| UploadError::NotComposable {
-        problem: format!("{error:#}"),
-    };
+    // The encoder takes some nonsense in a contract for impossible and panics.
+    catch_unwind(AssertUnwindSafe(|| encode(core)))
+        .unwrap_or_else(|panic| {
+            Err(format!(
+                "its `component-type` section contradicts itself ({})",
+                panic_text(panic.as_ref())
+            ))
+        })
+        .map_err(|problem| UploadError::NotComposable { problem })
+}
+
+fn encode(core: &[u8]) -> Result<Vec<u8>, String> {
     ComponentEncoder::default()
         .module(core)
-        .map_err(|error| problem(&error))?
-        .validate(true)
-        .encode()
-        .map_err(|error| problem(&error))
+        .and_then(|encoder| encoder.validate(true).encode())
+        .map_err(|error| format!("{error:#}"))
 }
 
 /// Finds what the encoder would explain less well.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wasmtime::{Trap, WasmBacktrace};
 
-use super::{call::Budget, limiter::CellData};
+use super::{budget::Budget, limiter::CellData};
 
 /// A call into a module that did not come back with an answer. Nothing of it counts: no event, no change of state.
 /// The cell that it came from is retired.

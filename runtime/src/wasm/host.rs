@@ -14,8 +14,9 @@ use wasmtime::{
 };
 
 use super::{
+    budget::Budget,
     cache::Cache,
-    call::{Budget, guarded, store_for},
+    call::{guarded, instantiate, store_for},
     compile::{CompileError, Compiler, InProcess, obtain},
     describe::{self, ManifestProblem},
     engine::{Ticker, engine},
@@ -28,9 +29,6 @@ use super::{
     upload_error::UploadError,
 };
 use crate::vocabulary::{Limits, Manifest};
-
-/// Bytes of a manifest.
-const MANIFEST_BYTES_MAX: usize = 4 << 20;
 
 /// How the host is set up.
 #[derive(Debug, Clone)]
@@ -227,15 +225,10 @@ impl Host {
     ) -> Result<Manifest, LoadError> {
         let limits = self.limits();
         let memory_bytes = class.memory_bytes(limits);
-        let budget = Budget {
-            fuel: Some(class.scaled(limits.describe_fuel)),
-            wall: limits.describe_wall,
-            lift_bytes: MANIFEST_BYTES_MAX,
-            lifted: "bytes of the manifest",
-        };
+        let budget = Budget::describe(class, limits);
         let answers = store_for(self, Arc::new(identity.clone()), memory_bytes).and_then(|mut store| {
+            let instance = instantiate(&mut store, budget, pre)?;
             guarded(&mut store, budget, |store| {
-                let instance = pre.instantiate(&mut *store)?;
                 let manifest = exports.manifest.load(&mut *store, &instance)?;
                 let first = manifest.call_describe(&mut *store)?;
                 Ok((first, manifest.call_describe(&mut *store)?))

@@ -17,6 +17,7 @@
 
 mod applied;
 mod bindings;
+mod budget;
 mod cache;
 mod call;
 mod cell;
@@ -27,11 +28,13 @@ mod decision;
 mod describe;
 mod engine;
 mod fault;
+mod guest;
 mod guest_log;
 mod hmac;
 mod host;
 mod inspect;
 mod limiter;
+mod live;
 mod module;
 mod scan;
 mod type_walk;
@@ -42,13 +45,14 @@ mod world;
 mod tests;
 
 pub use applied::{AppliedEvent, ApplyProblem, ApplyRefusal};
-pub use cell::{Cell, Live, Rendered};
+pub use cell::Cell;
 pub use compile::{CompileError, Compiler};
 pub use decision::{Handled, Refusal};
 pub use describe::ManifestProblem;
 pub use fault::Fault;
 pub use host::{Host, HostError, HostOptions, LoadError};
 pub use inspect::Inspected;
+pub use live::{Live, Rendered};
 pub use module::{CodeOrigin, Module};
 pub use scan::{Class, ScanLimits};
 pub use upload_error::UploadError;

@@ -81,9 +81,13 @@ impl<'a> Walk<'a, '_> {
 
     fn declaration(&mut self, depth_left: usize) -> Result<(), TypeProblem> {
         match self.reader.read_u8()? {
-            0x00 => drop(self.reader.read::<CoreType<'a>>()?),
+            0x00 => {
+                self.reader.read::<CoreType<'a>>()?;
+            }
             0x01 => self.component_type(depth_left)?,
-            0x02 => drop(self.reader.read::<ComponentAlias<'a>>()?),
+            0x02 => {
+                self.reader.read::<ComponentAlias<'a>>()?;
+            }
             0x03 => {
                 let import = self.reader.read::<ComponentImport<'a>>()?;
                 (self.on_name)(import.name.name);

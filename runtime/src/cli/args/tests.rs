@@ -15,20 +15,32 @@ fn the_grammar_is_consistent() {
 
 #[test]
 fn global_options_go_anywhere() {
-    for line in ["--json --server http://h:1 modules", "modules --json --server http://h:1"] {
+    for line in [
+        "--json --server http://h:1 modules",
+        "modules --json --server http://h:1",
+    ] {
         let cli = parse(line).unwrap();
         assert!(cli.global.json, "{line}");
         assert_eq!(cli.global.server.to_string(), "http://h:1");
     }
-    assert_eq!(parse("modules").unwrap().global.server.to_string(), "http://127.0.0.1:7070");
+    assert_eq!(
+        parse("modules").unwrap().global.server.to_string(),
+        "http://127.0.0.1:7070"
+    );
 }
 
 #[test]
 fn commands_read_their_arguments() {
-    let Command::Send(send) = parse("send account alice deposit 5 --key k --if-match 3").unwrap().command else {
+    let Command::Send(send) = parse("send account alice deposit 5 --key k --if-match 3")
+        .unwrap()
+        .command
+    else {
         panic!("not send");
     };
-    assert_eq!((send.aggregate_type.as_str(), send.id.as_str()), ("account", "alice"));
+    assert_eq!(
+        (send.aggregate_type.as_str(), send.id.as_str()),
+        ("account", "alice")
+    );
     assert_eq!((send.payload.as_deref(), send.if_match), (Some("5"), Some(3)));
     assert_eq!(send.key.unwrap().as_str(), "k");
 
@@ -42,7 +54,10 @@ fn commands_read_their_arguments() {
     };
     assert_eq!((load.connections, load.keys), (8, true));
 
-    let Command::Serve(serve) = parse("serve --data d --listen 127.0.0.1:0 --log json").unwrap().command else {
+    let Command::Serve(serve) = parse("serve --data d --listen 127.0.0.1:0 --log json")
+        .unwrap()
+        .command
+    else {
         panic!("not serve");
     };
     assert_eq!((serve.data.to_str(), serve.listen.port()), (Some("d"), 0));
@@ -57,7 +72,10 @@ fn wrong_arguments_are_refused_with_the_reason() {
         ("send Account alice open", "[a-z]"),
         ("send account .. open", "proxies"),
         ("send account alice", "COMMAND"),
-        ("send account alice open --if-match 1 --create", "cannot be used with"),
+        (
+            "send account alice open --if-match 1 --create",
+            "cannot be used with",
+        ),
         ("send account alice open --if-match x", "invalid digit"),
         ("events account alice --type account", "cannot be used with"),
         ("events --backward", "<ID>"),

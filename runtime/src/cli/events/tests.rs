@@ -15,7 +15,12 @@ async fn events(server: &FakeServer, line: &str) -> Result<String, CliError> {
         panic!("not events");
     };
     let mut bytes = Vec::new();
-    run(&server.client(), &args, &mut Out::new(cli.global.json, &mut bytes)).await?;
+    run(
+        &server.client(),
+        &args,
+        &mut Out::new(cli.global.json, &mut bytes),
+    )
+    .await?;
     Ok(String::from_utf8(bytes).unwrap())
 }
 
@@ -74,7 +79,9 @@ async fn history_goes_both_ways() {
         other => Reply::text(500, other),
     })
     .await;
-    let text = events(&server, "account alice --backward --from 2 --json").await.unwrap();
+    let text = events(&server, "account alice --backward --from 2 --json")
+        .await
+        .unwrap();
     assert_eq!(text, format!("{}\n{}\n", event("alice", 2), event("alice", 1)));
     let error = events(&server, "account alice --after c1").await.unwrap_err();
     assert!(error.report(false).contains("--from"), "{error}");
@@ -88,7 +95,9 @@ async fn following_one_aggregate_leaves_the_others_out() {
         stream(messages.map(|event| format!("data: {event}\n\n")).concat())
     })
     .await;
-    let text = events(&server, "account alice --follow --after now --limit 2 --json").await.unwrap();
+    let text = events(&server, "account alice --follow --after now --limit 2 --json")
+        .await
+        .unwrap();
     assert_eq!(text, format!("{}\n{}\n", event("alice", 1), event("alice", 2)));
     assert_eq!(server.requests()[0].line, "GET /v1/events?after=now&type=account");
 }

@@ -86,7 +86,8 @@ impl Deliverer {
                 .filter(|wait| Instant::now() + *wait <= until);
             let Some(wait) = wait else {
                 if matches!(error, ClientError::Unreachable { .. }) {
-                    self.stop.send_if_modified(|stop| stop.replace(Stop::Unreachable).is_none());
+                    self.stop
+                        .send_if_modified(|stop| stop.replace(Stop::Unreachable).is_none());
                 }
                 return failed(&error, retries);
             };
@@ -151,8 +152,14 @@ mod tests {
             let body = format!(r#"{{"type":"urn:annals:problem:{slug}"}}"#);
             ClientError::Problem(Box::new(Problem::read(status, None, body.into()).unwrap()))
         };
-        let unreachable = ClientError::Unreachable { address: address.clone(), cause: cause.clone() };
-        let lost = ClientError::Lost { address: address.clone(), cause };
+        let unreachable = ClientError::Unreachable {
+            address: address.clone(),
+            cause: cause.clone(),
+        };
+        let lost = ClientError::Lost {
+            address: address.clone(),
+            cause,
+        };
         let cases = [
             (unreachable, true, true),
             (lost, false, true),

@@ -71,7 +71,10 @@ mod tests {
     fn a_line_is_read_with_its_payload_as_it_stands() {
         let text = br#"{"type":"a","id":"x y","command":"go","payload":{"n":1.10},"key":"k","if_match":7}"#;
         let command = LoadCommand::read(3, text, Some("hash")).unwrap();
-        assert_eq!((command.line, command.id.as_str(), command.if_match), (3, "x y", Some(7)));
+        assert_eq!(
+            (command.line, command.id.as_str(), command.if_match),
+            (3, "x y", Some(7))
+        );
         assert_eq!(command.payload.unwrap().get(), r#"{"n":1.10}"#);
         assert_eq!(command.key.as_deref(), Some("k"));
     }
@@ -105,7 +108,9 @@ mod tests {
     fn an_aggregate_keeps_its_worker_and_aggregates_spread() {
         let worker = |id: usize, workers| {
             let text = format!(r#"{{"type":"a","id":"x{id}","command":"go"}}"#);
-            LoadCommand::read(1, text.as_bytes(), None).unwrap().worker(workers)
+            LoadCommand::read(1, text.as_bytes(), None)
+                .unwrap()
+                .worker(workers)
         };
         let mut taken = [0; 8];
         for id in 0..1_000 {

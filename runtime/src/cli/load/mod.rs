@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{error::CliError, exit::Exit, lists::at_least_one, output::Out};
 use crate::client::Client;
-use deliver::{Deliverer, Delivered};
+use deliver::{Delivered, Deliverer};
 use line::LoadCommand;
 use progress::Progress;
 use reader::Source;
@@ -72,7 +72,11 @@ pub(crate) async fn run(client: Client, args: &LoadArgs, out: &mut Out<'_>) -> R
     let progress = Progress::new(source.size_bytes(), out.is_json());
     let summary = load(client, args, source, &progress).await?;
     progress.finish();
-    out.line(&if out.is_json() { summary.json() } else { summary.human() })?;
+    out.line(&if out.is_json() {
+        summary.json()
+    } else {
+        summary.human()
+    })?;
     match summary.exit() {
         Exit::Ok => Ok(()),
         exit => Err(CliError::Told(exit)),
@@ -122,7 +126,9 @@ async fn load(
     summary.stopped = *stopped.borrow();
     // After a stop the reader may wait for a line that never comes; what it knows is not worth waiting for.
     let read = if summary.stopped.is_some() {
-        tokio::time::timeout(Duration::from_millis(200), reading).await.ok()
+        tokio::time::timeout(Duration::from_millis(200), reading)
+            .await
+            .ok()
     } else {
         Some(reading.await)
     };
@@ -135,7 +141,11 @@ async fn load(
 }
 
 /// Delivers what comes through one queue, one command after the other.
-async fn work(deliverer: Deliverer, mut commands: mpsc::Receiver<LoadCommand>, progress: Arc<Progress>) -> Summary {
+async fn work(
+    deliverer: Deliverer,
+    mut commands: mpsc::Receiver<LoadCommand>,
+    progress: Arc<Progress>,
+) -> Summary {
     let mut summary = Summary::default();
     while let Some(command) = commands.recv().await {
         let delivered = deliverer.deliver(&command).await;

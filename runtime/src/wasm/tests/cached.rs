@@ -60,21 +60,21 @@ fn damaged_code_is_compiled_again_and_never_executed() {
     assert_eq!(origin(directory.path(), 1), CodeOrigin::Compiled);
     let file = the_file(directory.path());
     let good = fs::read(&file).unwrap();
-    let spoil: [&dyn Fn(&mut Vec<u8>); 6] = [
-        &|bytes| bytes[0] ^= 1,
-        &|bytes| {
-            let middle = bytes.len() / 2;
-            bytes[middle] ^= 0x80;
-        },
-        &|bytes| *bytes.last_mut().unwrap() ^= 1,
-        &|bytes| bytes.truncate(bytes.len() / 2),
-        &|bytes| bytes.truncate(10),
-        &|bytes| bytes.clear(),
-    ];
-    for (case, spoil) in spoil.iter().enumerate() {
+    let flipped = |position: usize| {
         let mut bytes = good.clone();
-        spoil(&mut bytes);
-        fs::write(&file, &bytes).unwrap();
+        bytes[position] ^= 1;
+        bytes
+    };
+    let damaged = [
+        flipped(0),
+        flipped(good.len() / 2),
+        flipped(good.len() - 1),
+        good[..good.len() / 2].to_vec(),
+        good[..10].to_vec(),
+        Vec::new(),
+    ];
+    for (case, bytes) in damaged.iter().enumerate() {
+        fs::write(&file, bytes).unwrap();
         assert_eq!(origin(directory.path(), 1), CodeOrigin::Compiled, "{case}");
         assert_eq!(
             origin(directory.path(), 1),

@@ -4,6 +4,17 @@ use super::*;
 use crate::vocabulary::Rejection;
 
 #[test]
+fn what_is_shared_between_threads_can_be() {
+    fn shared<T: Send + Sync>() {}
+    fn moved<T: Send>() {}
+    shared::<Host>();
+    shared::<Module>();
+    shared::<Inspected>();
+    moved::<Cell>();
+    moved::<Live>();
+}
+
+#[test]
 fn a_module_describes_itself() {
     let module = counter();
     let manifest = module.manifest();

@@ -11,6 +11,7 @@ mod guests;
 mod cached;
 mod healthy;
 mod hostile;
+mod logs;
 mod uploads;
 
 use std::sync::Arc;
