@@ -109,7 +109,7 @@ fn a_decision_that_cannot_be_applied_is_not_appended() {
     let mut hostile = Hostile::start(limits());
     for (how, status, slug) in [
         (1, 500, "module-trapped"),
-        (2, 503, "deadline"),
+        (2, 422, "out-of-fuel"),
         (3, 500, "module-trapped"),
     ] {
         hostile

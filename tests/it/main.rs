@@ -2,9 +2,16 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod bad_input;
+mod bad_requests;
+mod contract;
+mod determinism;
 mod feed;
 mod hostile;
+mod idempotency;
 mod kill;
+mod lists;
 mod random;
 mod readme;
 mod tidy;
+mod uploads;

@@ -17,7 +17,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use crate::http::{Connection, Response};
+use crate::{
+    artifacts,
+    http::{Connection, Response},
+};
 
 /// What tests ask of any server.
 pub trait Api {
@@ -221,29 +224,6 @@ impl Api for Process {
     }
 }
 
-/// The `annals` binary: `ANNALS_BIN`, else the one that was built beside this test.
-///
-/// # Panics
-/// When there is none: `cargo xtask test` builds it.
-#[must_use]
-pub fn binary() -> PathBuf {
-    if let Some(path) = std::env::var_os("ANNALS_BIN") {
-        return path.into();
-    }
-    let test = std::env::current_exe().expect("this test has a path");
-    let beside = test
-        .parent()
-        .and_then(Path::parent)
-        .expect("target/<profile>/deps")
-        .join("annals");
-    assert!(
-        beside.exists(),
-        "{} is missing: run `cargo xtask test`, which builds it",
-        beside.display()
-    );
-    beside
-}
-
 impl Process {
     /// Starts `annals serve` and waits until it says where it listens.
     ///
@@ -251,7 +231,7 @@ impl Process {
     /// When it does not start: a test's finding.
     #[must_use]
     pub fn start(data: &Path) -> Self {
-        Self::spawn(Command::new(binary()), data)
+        Self::spawn(Command::new(artifacts::binary()), data)
     }
 
     /// Starts it under another program, such as a tracer, which takes the command line as its last arguments.

@@ -92,14 +92,15 @@ fn build_annals(workspace: &Workspace, steps: &mut Steps) -> Result<(), Failed> 
     )
 }
 
-/// Builds the examples into one folder, under names without a version or a path of cargo's in them:
-/// `account.wasm`, `aircraft.wasm`.
+/// Builds the examples and the tests' own guests into one folder, under names without a version or a path of cargo's in them:
+/// `account.wasm`, `aircraft.wasm`, `hasher.wasm`.
 fn build_guests(workspace: &Workspace, steps: &mut Steps) -> Result<std::path::PathBuf, Failed> {
     let guests = workspace.target_dir.join("test-guests");
-    for example in ["account", "aircraft"] {
+    for source in ["examples/account", "examples/aircraft", "tests/guests/hasher"] {
+        let example = source.rsplit('/').next().unwrap_or(source);
         let step = format!("build the module {example}");
         let mut build = workspace.command(&workspace.annals());
-        build.arg("build").arg(format!("examples/{example}"));
+        build.arg("build").arg(source);
         let output = steps.output(&step, &mut build)?;
         let component = output.lines().last().unwrap_or_default().trim();
         std::fs::create_dir_all(&guests)

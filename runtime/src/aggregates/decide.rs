@@ -37,7 +37,7 @@ pub(crate) enum Decided {
     /// Nothing to record: the answer may leave once the version that it was decided on is durable.
     Answer(Answer),
     /// To be committed; the live object is already there.
-    Propose(Commit),
+    Propose(Box<Commit>),
 }
 
 /// A failure, and whether the live object can no longer be used.
@@ -143,15 +143,13 @@ impl Decide<'_> {
             .events
             .iter()
             .enumerate()
-            .map(|(index, event)| AppliedEvent {
-                version: commit.first_version.plus(index),
-                event_type: event.event_type.as_str(),
-                schema: event.schema,
-                recorded_at: commit.context.now,
-                payload: &event.payload,
+            .map(|(index, event)| {
+                AppliedEvent::decided(commit.first_version.plus(index), commit.context.now, event)
             })
             .collect();
-        match self.call(cells, placed.cell, |cell| cell.apply(&placed.live, &events))? {
+        match self.call(cells, placed.cell, |cell| {
+            cell.apply_decided(&placed.live, &events)
+        })? {
             Ok(()) => Ok(()),
             Err(refusal) => {
                 let what = format!("the module cannot apply the event that it has just decided: {refusal}");
@@ -210,7 +208,7 @@ impl Decide<'_> {
     /// A decision without events is recorded only when a key asks for it.
     fn record_or_answer(&self, commit: Commit) -> Decided {
         if !commit.events.is_empty() || commit.idempotency.is_some() {
-            return Decided::Propose(commit);
+            return Decided::Propose(Box::new(commit));
         }
         let first_position = Position(self.store.last_position().0 + 1);
         Decided::Answer(Answer {

@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     store::{Direction, EventStore, Head, PageLimit, ReadError, Snapshot},
-    vocabulary::{AggregateKey, Limits, RecordedEvent, Version},
+    vocabulary::{AggregateKey, Limits, Version},
     wasm::{AppliedEvent, Fault, Module},
 };
 
@@ -61,7 +61,7 @@ impl Rebuild<'_> {
         let started = Instant::now();
         if let Some(snapshot) = self.snapshot()? {
             let version = snapshot.version;
-            match self.from_snapshot(cells, &snapshot, started) {
+            match self.restore(cells, &snapshot, started) {
                 Ok(Some(placed)) => {
                     return Ok(Rebuilt {
                         placed,
@@ -103,7 +103,7 @@ impl Rebuild<'_> {
         Ok(found.filter(|snapshot| snapshot.state_version == self.module.manifest().state_version))
     }
 
-    fn from_snapshot(
+    fn restore(
         &self,
         cells: &mut Cells,
         snapshot: &Snapshot,
@@ -176,7 +176,7 @@ impl Rebuild<'_> {
         let events: Vec<AppliedEvent<'_>> = page
             .iter()
             .take_while(|event| event.version <= self.head.version)
-            .map(applied)
+            .map(AppliedEvent::from)
             .collect();
         let Some(last) = events.last().map(|event| event.version) else {
             let what = format!(
@@ -208,17 +208,6 @@ fn on_cell<T>(
         cells.retire(id);
         RebuildError::Fault(fault)
     })
-}
-
-/// An event of the log as a module applies it.
-pub(crate) fn applied(event: &RecordedEvent) -> AppliedEvent<'_> {
-    AppliedEvent {
-        version: event.version,
-        event_type: event.event_type.as_str(),
-        schema: event.schema,
-        recorded_at: event.recorded_at,
-        payload: &event.payload,
-    }
 }
 
 impl RebuildError {

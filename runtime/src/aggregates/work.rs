@@ -110,7 +110,7 @@ impl Worker {
                 );
                 work.answer(Ok(answer));
             }
-            Ok(Decided::Propose(commit)) => self.propose(entry, work, commit),
+            Ok(Decided::Propose(commit)) => self.propose(entry, work, *commit),
             Err(error) => work.answer(Err(error)),
         }
     }
@@ -317,12 +317,6 @@ impl Worker {
         if head.version == Version(0) {
             return Ok(view(RenderedState::Missing));
         }
-        let digest = module.digest().to_string();
-        let known =
-            |(version, start): &(Version, String)| *version == head.version && digest.starts_with(start);
-        if work.request.known.iter().any(known) {
-            return Ok(view(RenderedState::NotModified));
-        }
         self.bring_up(entry, &module, head, false)?;
         let rendered = match entry.lane.live() {
             Some(placed) => match self.cells.get(placed.cell) {
@@ -332,7 +326,19 @@ impl Worker {
             None => Err(crate::wasm::Fault::Retired),
         };
         let fault = match rendered {
-            Ok(Ok(Rendered::State(json))) => return Ok(view(RenderedState::Json(json))),
+            Ok(Ok(Rendered::State(json))) => {
+                // Only now: the ETag of the command that ended an aggregate must not make its end look unmodified.
+                let digest = module.digest().to_string();
+                let known = |(version, start): &(Version, String)| {
+                    *version == head.version && digest.starts_with(start)
+                };
+                let is_known = work.request.known.iter().any(known);
+                return Ok(view(if is_known {
+                    RenderedState::NotModified
+                } else {
+                    RenderedState::Json(json)
+                }));
+            }
             Ok(Ok(Rendered::Ended)) => return Ok(view(RenderedState::Ended)),
             Ok(Ok(Rendered::NoView)) => return Ok(view(RenderedState::NoView)),
             Ok(Err(problem)) => {

@@ -83,15 +83,28 @@ pub(super) fn preconditions(headers: &HeaderMap) -> Result<Preconditions, Proble
     })
 }
 
-/// The representations that the caller of a read has: `If-None-Match`.
-pub(super) fn known_states(headers: &HeaderMap) -> Result<Vec<(Version, String)>, Problem> {
+/// What the caller of a read has already: `If-None-Match`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Known {
+    /// `*`: any state, whichever it is.
+    pub(super) any: bool,
+    /// These versions, each as rendered by the module whose digest begins so.
+    pub(super) states: Vec<(Version, String)>,
+}
+
+/// `If-None-Match` of a read.
+pub(super) fn known_states(headers: &HeaderMap) -> Result<Known, Problem> {
     let tags = tags(headers, &header::IF_NONE_MATCH)?.unwrap_or_default();
+    let any = tags == [Tag::Any];
     let known = |tag: Tag| match tag {
-        // `*` matches any state there is: the caller has one already, whichever it is.
-        Tag::State(version, Some(digest)) => Some((version, digest)),
-        Tag::State(_, None) | Tag::Any | Tag::Foreign => None,
+        Tag::State(version, Some(digest)) if digest.len() == ModuleDigest::SHORT_LEN => {
+            Some((version, digest))
+        }
+        // A plain version says nothing about the module, nor does a part of a digest that is no ETag of ours.
+        Tag::State(..) | Tag::Any | Tag::Foreign => None,
     };
-    Ok(tags.into_iter().filter_map(known).collect())
+    let states = tags.into_iter().filter_map(known).collect();
+    Ok(Known { any, states })
 }
 
 fn tags(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Vec<Tag>>, Problem> {
@@ -100,9 +113,19 @@ fn tags(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Vec<Tag>>, Prob
         let text = value
             .to_str()
             .map_err(|_| wrong(name, &String::from_utf8_lossy(value.as_bytes())))?;
-        for part in text.split(',') {
-            tags.push(tag(name, part.trim())?);
+        // Empty elements of a list mean nothing, but a list of nothing else is a mistake.
+        let parts = text.split(',').map(str::trim);
+        let before = tags.len();
+        for part in parts.filter(|part| !part.is_empty()) {
+            tags.push(tag(name, part)?);
         }
+        if tags.len() == before {
+            return Err(wrong(name, text));
+        }
+    }
+    if tags.len() > 1 && tags.contains(&Tag::Any) {
+        let detail = format!("`{name}` lists `*` beside other entity tags: `*` stands alone");
+        return Err(Problem::malformed(detail, "send `*`, or the entity tags"));
     }
     if tags.len() > TAGS_MAX {
         let detail = format!(
@@ -191,6 +214,8 @@ mod tests {
         for pairs in [
             vec![(header::IF_MATCH, "7")],
             vec![(header::IF_MATCH, "\"7")],
+            vec![(header::IF_MATCH, " , ")],
+            vec![(header::IF_MATCH, "*, \"7\"")],
             vec![(header::IF_NONE_MATCH, "\"7\"")],
             vec![(header::IF_MATCH, "\"7\""), (header::IF_NONE_MATCH, "*")],
         ] {
@@ -200,7 +225,18 @@ mod tests {
 
     #[test]
     fn reads_know_states_by_version_and_module() {
-        let known = known_states(&headers(&[(header::IF_NONE_MATCH, "\"7-3fa9c1d2\", \"8\"")])).unwrap();
-        assert_eq!(known, vec![(Version(7), "3fa9c1d2".to_owned())]);
+        let known = |value| known_states(&headers(&[(header::IF_NONE_MATCH, value)])).unwrap();
+        let states = vec![(Version(7), "3fa9c1d2".to_owned())];
+        assert_eq!(
+            known("\"7-3fa9c1d2\", \"8\", \"9-\", \"9-3f\""),
+            Known { any: false, states }
+        );
+        assert_eq!(
+            known("*"),
+            Known {
+                any: true,
+                states: Vec::new()
+            }
+        );
     }
 }

@@ -7,6 +7,7 @@ use axum::{
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
 use crate::vocabulary::{AggregateKey, AggregateType, IdempotencyKey, is_json};
@@ -23,12 +24,7 @@ impl FromRequestParts<App> for Path {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let params = RawPathParams::from_request_parts(parts, app)
             .await
-            .map_err(|error| {
-                Problem::malformed(
-                    error.to_string(),
-                    "percent-encode the UTF-8 bytes of each part of the path",
-                )
-            })?;
+            .map_err(|_| not_utf8("path", parts.uri.path()))?;
         Ok(Self(
             params
                 .iter()
@@ -67,6 +63,18 @@ impl Path {
     }
 }
 
+/// Text of a path or query that decodes to bytes that are not UTF-8. The offending part is what lies between separators.
+fn not_utf8(what: &str, encoded: &str) -> Problem {
+    let undecodable = |part: &&str| percent_decode_str(part).decode_utf8().is_err();
+    let part = encoded
+        .split(['/', '&', '='])
+        .find(undecodable)
+        .unwrap_or(encoded);
+    let found: String = part.chars().take(80).collect();
+    let detail = format!("`{found}` in the {what} does not decode to UTF-8");
+    Problem::malformed(detail, "percent-encode the UTF-8 bytes of the text").with("found", found)
+}
+
 /// The query, with unknown parameters refused.
 #[derive(Debug)]
 pub(super) struct Query<T>(pub(super) T);
@@ -75,6 +83,11 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Query<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
+        let encoded = parts.uri.query().unwrap_or_default();
+        // Form decoding would put replacement characters there, and the parameter would mean something else.
+        if percent_decode_str(encoded).decode_utf8().is_err() {
+            return Err(not_utf8("query", encoded));
+        }
         match AxumQuery::<T>::try_from_uri(&parts.uri) {
             Ok(AxumQuery(query)) => Ok(Self(query)),
             Err(error) => {
@@ -164,15 +177,15 @@ pub(super) fn opaque_id(headers: &HeaderMap, name: &'static str) -> Result<Optio
     }
 }
 
-/// `traceparent` of W3C Trace Context; one that is not well-formed is left out, as that specification demands.
+/// `traceparent` of W3C Trace Context; one that is not well-formed, or one of several, is left out, as that
+/// specification demands.
 pub(super) fn traceparent(headers: &HeaderMap) -> Option<String> {
-    let text = headers.get("traceparent")?.to_str().ok()?;
+    let text = header_text(headers, "traceparent").ok()??;
     let lengths: Vec<usize> = text.split('-').map(str::len).collect();
     let hex = text
         .bytes()
         .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'));
-    (hex && lengths.len() >= 4 && lengths.starts_with(&[2, 32, 16, 2]) && text.len() <= 255)
-        .then(|| text.to_owned())
+    (hex && lengths.len() >= 4 && lengths.starts_with(&[2, 32, 16, 2]) && text.len() <= 255).then_some(text)
 }
 
 /// Checks that a body's media type is the one expected. None means the expected one.
@@ -218,18 +231,19 @@ pub(super) fn negotiate<'a>(headers: &HeaderMap, offered: &[&'a str]) -> Result<
         return Ok(first);
     }
     let accept = accept.join(",");
-    let mut ranges: Vec<(f32, String)> = accept.split(',').filter_map(media_range).collect();
-    ranges.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-    let matches = |range: &str, media_type: &str| {
-        let family = range.strip_suffix("/*");
-        range == "*/*"
-            || range == media_type
-            || family.is_some_and(|family| media_type.split('/').next() == Some(family))
-    };
-    for (_, range) in &ranges {
-        if let Some(found) = offered.iter().find(|media_type| matches(range, media_type)) {
-            return Ok(found);
-        }
+    let ranges: Vec<MediaRange> = accept.split(',').enumerate().filter_map(media_range).collect();
+    let rated = offered.iter().filter_map(|media_type| {
+        // The most specific range that covers a media type speaks for it, also when it says no.
+        let speaks = ranges.iter().filter(|range| range.covers(media_type));
+        let speaks = speaks.min_by_key(|range| (range.breadth(), range.at))?;
+        (speaks.quality > 0.0).then_some((speaks, *media_type))
+    });
+    let best = rated.min_by(|(a, _), (b, _)| {
+        let order = b.quality.total_cmp(&a.quality);
+        order.then((a.breadth(), a.at).cmp(&(b.breadth(), b.at)))
+    });
+    if let Some((_, media_type)) = best {
+        return Ok(media_type);
     }
     Err(Problem::new(
         406,
@@ -247,16 +261,42 @@ pub(super) fn negotiate<'a>(headers: &HeaderMap, offered: &[&'a str]) -> Result<
     ))
 }
 
-fn media_range(text: &str) -> Option<(f32, String)> {
+/// One element of `Accept`.
+struct MediaRange {
+    name: String,
+    quality: f32,
+    /// Its place in the header: of equals, the first is preferred.
+    at: usize,
+}
+
+impl MediaRange {
+    fn covers(&self, media_type: &str) -> bool {
+        let family = self.name.strip_suffix("/*");
+        self.name == "*/*"
+            || self.name == media_type
+            || family.is_some_and(|family| media_type.split('/').next() == Some(family))
+    }
+
+    /// 0 for one media type, 1 for a family, 2 for all.
+    fn breadth(&self) -> usize {
+        self.name.matches('*').count()
+    }
+}
+
+fn media_range((at, text): (usize, &str)) -> Option<MediaRange> {
     let mut parts = text.split(';').map(str::trim);
-    let range = parts
+    let name = parts
         .next()
         .filter(|range| !range.is_empty())?
         .to_ascii_lowercase();
-    let quality = parts
-        .find_map(|part| part.strip_prefix("q="))
-        .map_or(1.0, |q| q.parse().unwrap_or(0.0));
-    (quality > 0.0).then_some((quality, range))
+    let quality = |part: &str| {
+        let (name, value) = part.split_once('=')?;
+        name.trim()
+            .eq_ignore_ascii_case("q")
+            .then(|| value.trim().parse().unwrap_or(0.0))
+    };
+    let quality = parts.find_map(quality).unwrap_or(1.0);
+    Some(MediaRange { name, quality, at })
 }
 
 /// The name of the header that tells a repeated answer from a first one.
@@ -285,6 +325,12 @@ mod tests {
             ("text/*", Some("text/event-stream")),
             ("image/png", None),
             ("application/json;q=0", None),
+            ("application/json;q=0, */*", Some("text/event-stream")),
+            ("*/*;q=0.1, text/event-stream;q=0.1", Some("text/event-stream")),
+            ("text/event-stream, application/json", Some("text/event-stream")),
+            ("application/json; Q=0.2, text/*; q=0.1", Some("application/json")),
+            ("*/*;q=0", None),
+            ("*/*;q=high", None),
         ] {
             assert_eq!(
                 negotiate(&with(header::ACCEPT, accept), &offered).ok(),

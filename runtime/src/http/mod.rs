@@ -5,6 +5,7 @@ mod app;
 mod cloudevent;
 mod etag;
 mod extract;
+mod linger;
 mod openapi;
 mod problem;
 mod routes;

@@ -19,7 +19,10 @@ use crate::{
 
 /// A problem document, with extension members of its kind.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Problem {
+pub struct Problem(Box<Content>);
+
+#[derive(Debug, Clone, PartialEq)]
+struct Content {
     status: StatusCode,
     slug: &'static str,
     title: &'static str,
@@ -36,7 +39,7 @@ impl Problem {
         title: &'static str,
         detail: impl Into<String>,
     ) -> Self {
-        Self {
+        Self(Box::new(Content {
             status: StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             slug,
             title,
@@ -44,21 +47,21 @@ impl Problem {
             fix: String::new(),
             retry_after: None,
             members: Map::new(),
-        }
+        }))
     }
 
     pub(super) fn fix(mut self, fix: impl Into<String>) -> Self {
-        self.fix = fix.into();
+        self.0.fix = fix.into();
         self
     }
 
     pub(super) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.members.insert(name.to_owned(), value.into());
+        self.0.members.insert(name.to_owned(), value.into());
         self
     }
 
     pub(super) fn retry_after(mut self, after: Duration) -> Self {
-        self.retry_after = Some(after);
+        self.0.retry_after = Some(after);
         self
     }
 
@@ -91,14 +94,17 @@ impl Problem {
     /// The document, for streams and recorded outcomes.
     pub(super) fn document(&self) -> Value {
         let mut document = Map::new();
-        document.insert("type".into(), format!("urn:annals:problem:{}", self.slug).into());
-        document.insert("title".into(), self.title.into());
-        document.insert("status".into(), self.status.as_u16().into());
-        document.insert("detail".into(), self.detail.clone().into());
-        if !self.fix.is_empty() {
-            document.insert("fix".into(), self.fix.clone().into());
+        document.insert(
+            "type".into(),
+            format!("urn:annals:problem:{}", self.0.slug).into(),
+        );
+        document.insert("title".into(), self.0.title.into());
+        document.insert("status".into(), self.0.status.as_u16().into());
+        document.insert("detail".into(), self.0.detail.clone().into());
+        if !self.0.fix.is_empty() {
+            document.insert("fix".into(), self.0.fix.clone().into());
         }
-        document.extend(self.members.clone());
+        document.extend(self.0.members.clone());
         Value::Object(document)
     }
 }
@@ -112,8 +118,8 @@ impl IntoResponse for Problem {
             ),
             (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         ];
-        let mut response = (self.status, headers, self.document().to_string()).into_response();
-        if let Some(after) = self.retry_after {
+        let mut response = (self.0.status, headers, self.document().to_string()).into_response();
+        if let Some(after) = self.0.retry_after {
             let seconds = after.as_secs().max(1);
             response
                 .headers_mut()

@@ -304,7 +304,7 @@ impl Modules {
     /// [`ReadError`].
     pub fn all(&self) -> Result<Vec<StoredModule>, ReadError> {
         let mut modules = self.store.modules()?;
-        modules.sort_by(|a, b| (a.uploaded_at, a.digest).cmp(&(b.uploaded_at, b.digest)));
+        modules.sort_by_key(|module| (module.uploaded_at, module.digest));
         Ok(modules)
     }
 

@@ -1,13 +1,6 @@
 //! A cell: one store, one instance of a module, up to a few hundred live aggregates.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::{fmt, marker::PhantomData, sync::Arc, sync::atomic, time::Duration, time::Instant};
 
 use wasmtime::{Store, component::ResourceAny};
 
@@ -40,7 +33,7 @@ pub struct Cell {
     live: usize,
     engaged: Option<Engaged>,
     /// A store may move between threads but never be used by two; shards rely on the stronger rule.
-    _single_thread: std::marker::PhantomData<std::cell::Cell<()>>,
+    _single_thread: PhantomData<std::cell::Cell<()>>,
 }
 
 struct Engaged {
@@ -56,7 +49,7 @@ impl Cell {
     /// [`Fault::CellLimit`] when the process has as many cells as it may have; else whatever the module's start
     /// function did.
     pub fn new(module: &Arc<Module>) -> Result<Self, Fault> {
-        static SERIAL: AtomicU64 = AtomicU64::new(0);
+        static SERIAL: atomic::AtomicU64 = atomic::AtomicU64::new(0);
         let permit = module.host.cell_permit()?;
         let limits = module.limits();
         let budget = Budget::start(module.class, limits);
@@ -70,14 +63,14 @@ impl Cell {
             .map_err(|error| Fault::host(format!("finding the module's exports: {error:#}")))?;
         Ok(Self {
             module: Arc::clone(module),
-            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
+            serial: SERIAL.fetch_add(1, atomic::Ordering::Relaxed),
             live: 0,
             engaged: Some(Engaged {
                 store,
                 guest,
                 _permit: permit,
             }),
-            _single_thread: std::marker::PhantomData,
+            _single_thread: PhantomData,
         })
     }
 
@@ -297,7 +290,7 @@ impl Cell {
         };
         if let Rendered::State(state) = &rendered {
             at_most("bytes of the rendered state", state.len(), limit).inspect_err(|_| self.retire())?;
-            if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(state) {
+            if let Err(error) = crate::vocabulary::check_json(state.as_bytes()) {
                 self.retire();
                 return Err(Fault::bad_output(format!(
                     "the rendered state is not JSON: {error}"

@@ -1,10 +1,9 @@
 //! From what a module answered to what the host believes: every name, number and size is checked.
 
 use bytes::Bytes;
-use serde::de::IgnoredAny;
 
 use super::{bindings::annals::aggregate::types as wit, fault::Fault, module::Module};
-use crate::vocabulary::{Decision, EventType, Limits, NewEvent, Rejection};
+use crate::vocabulary::{Decision, EventType, Limits, NewEvent, Rejection, check_json};
 
 /// Longest rejection code, bytes.
 const CODE_BYTES_MAX: usize = 255;
@@ -159,14 +158,7 @@ fn encoded(what: impl Fn() -> String, payload: &[u8], is_json: bool) -> Result<(
     if !is_json {
         return Ok(());
     }
-    let problem = match std::str::from_utf8(payload) {
-        Ok(text) => match serde_json::from_str::<IgnoredAny>(text) {
-            Ok(_) => return Ok(()),
-            Err(error) => error.to_string(),
-        },
-        Err(error) => error.to_string(),
-    };
-    Err(Fault::bad_output(format!("{} is not JSON: {problem}", what())))
+    check_json(payload).map_err(|problem| Fault::bad_output(format!("{} is not JSON: {problem}", what())))
 }
 
 pub(super) fn at_most(what: &'static str, found: usize, limit: usize) -> Result<(), Fault> {

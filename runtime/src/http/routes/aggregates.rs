@@ -113,9 +113,10 @@ pub(super) async fn state(
 ) -> Result<Response, Problem> {
     let key = path.aggregate()?;
     negotiate(&headers, &["application/json"])?;
+    let known = known_states(&headers)?;
     let request = StateRequest {
         key: key.clone(),
-        known: known_states(&headers)?,
+        known: known.states,
     };
     let (reply, answer) = oneshot::channel();
     running
@@ -125,7 +126,10 @@ pub(super) async fn state(
         reason: "the server is shutting down".into(),
         retry_after: std::time::Duration::from_secs(1),
     };
-    let view = answer.await.unwrap_or_else(|_| Err(stopped()))?;
+    let mut view = answer.await.unwrap_or_else(|_| Err(stopped()))?;
+    if known.any && matches!(view.state, RenderedState::Json(_) | RenderedState::NoView) {
+        view.state = RenderedState::NotModified;
+    }
     render(&key, &view)
 }
 

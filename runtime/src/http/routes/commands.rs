@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     aggregates::{Answer, CommandError, CommandRequest},
-    vocabulary::{CommandName, Committed, IdempotencyKey, Outcome, RecordedEvent, is_json},
+    vocabulary::{self, CommandName, Committed, IdempotencyKey, Outcome, RecordedEvent, is_json},
 };
 
 use super::super::{
@@ -86,12 +86,8 @@ fn check_json(encoding: &str, payload: &[u8]) -> Result<(), Problem> {
     if !is_json(encoding) {
         return Ok(());
     }
-    let problem = match std::str::from_utf8(payload) {
-        Ok(text) => match serde_json::from_str::<serde::de::IgnoredAny>(text) {
-            Ok(_) => return Ok(()),
-            Err(error) => error.to_string(),
-        },
-        Err(error) => error.to_string(),
+    let Err(problem) = vocabulary::check_json(payload) else {
+        return Ok(());
     };
     let found: String = String::from_utf8_lossy(payload)
         .chars()

@@ -11,18 +11,22 @@ use super::super::{
 };
 
 /// `GET /`
-pub(super) async fn root(Query(NoParameters {}): Query<NoParameters>) -> Response {
-    super::json(&json!({
+pub(super) async fn root(
+    Query(NoParameters {}): Query<NoParameters>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    negotiate(&headers, &["application/json"])?;
+    Ok(super::json(&json!({
         "name": "annals",
         "version": env!("CARGO_PKG_VERSION"),
         "types": "/v1/aggregates",
         "events": "/v1/events",
         "modules": "/v1/modules",
         "openapi": "/openapi.json",
-    }))
+    })))
 }
 
-/// `GET /livez`: the process answers.
+/// `GET /livez`: the process answers. Probes have no opinion about media types, so that `Accept` is not looked at.
 pub(super) async fn live(Query(NoParameters {}): Query<NoParameters>) -> Response {
     super::json(&json!({ "status": "live" }))
 }
