@@ -101,7 +101,10 @@ impl Args {
         for (flag, is_zero) in [
             ("--seconds", self.seconds == 0),
             ("--runs", self.runs == 0),
-            ("--connections", self.connections.contains(&0) || self.connections.is_empty()),
+            (
+                "--connections",
+                self.connections.contains(&0) || self.connections.is_empty(),
+            ),
             ("--disk-events", self.disk_events == 0),
         ] {
             if is_zero {

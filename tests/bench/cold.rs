@@ -21,7 +21,10 @@ const READERS: usize = 64;
 /// reads each once. First one event before a snapshot would be due, so that all events are applied; then with it.
 pub(crate) fn measure(bench: &Bench<'_>) -> Result<Section, Failed> {
     let (aggregates, events) = (bench.args.cold_aggregates, bench.args.cold_events);
-    eprintln!("cold reads: write {} events", format::count(u64::from(aggregates) * u64::from(events)));
+    eprintln!(
+        "cold reads: write {} events",
+        format::count(u64::from(aggregates) * u64::from(events))
+    );
     let component = bench.component(bench.args.account.as_deref(), "account")?;
     let service = bench.server("cold")?;
     service.upload(&component)?;
@@ -42,11 +45,22 @@ pub(crate) fn measure(bench: &Bench<'_>) -> Result<Section, Failed> {
             "Cold reads: first GET of each of {} interleaved accounts after a start, {READERS} connections",
             format::count(u64::from(aggregates))
         ),
-        columns: vec!["", "aggregates/s", "events/s", "p50 ms", "p99 ms", "p99.9 ms", "start"],
+        columns: vec![
+            "",
+            "aggregates/s",
+            "events/s",
+            "p50 ms",
+            "p99 ms",
+            "p99.9 ms",
+            "start",
+        ],
         rows: all.iter().map(Cold::row).collect(),
         notes: vec![
-            "the files are in the page cache of the kernel; the process has read none of them before".to_owned(),
-            format!("with default settings a snapshot is taken every 100 events: {events} events have one from 100 on"),
+            "the files are in the page cache of the kernel; the process has read none of them before"
+                .to_owned(),
+            format!(
+                "with default settings a snapshot is taken every 100 events: {events} events have one from 100 on"
+            ),
             format!(
                 "the events were written at {}/s over {WRITERS} connections",
                 format::rate(rate(written.answered(), written.time))
@@ -59,7 +73,9 @@ pub(crate) fn measure(bench: &Bench<'_>) -> Result<Section, Failed> {
 fn deposit(service: &Service, aggregates: u32, rounds: u32, run: u64) -> Result<Seen, Failed> {
     let template = Template::command("account", "deposit", "{\"amount\":1}");
     let accounts = Accounts::rounds(aggregates, rounds);
-    let scripts = Requests::connections(WRITERS, run, &template, &Check::Acknowledgement, |_| accounts.clone());
+    let scripts = Requests::connections(WRITERS, run, &template, &Check::Acknowledgement, |_| {
+        accounts.clone()
+    });
     let (seen, _) = drive(service.address, scripts, Span::ToTheEnd)?;
     seen.all_answered("writing the events of the cold reads")?;
     Ok(seen)
@@ -82,7 +98,9 @@ impl Cold {
             version: u64::from(events),
             text: format!("\"balance\":{}", events - 1),
         };
-        let scripts = Requests::connections(READERS, 0, &Template::state("account"), &check, |_| accounts.clone());
+        let scripts = Requests::connections(READERS, 0, &Template::state("account"), &check, |_| {
+            accounts.clone()
+        });
         let (seen, _) = drive(service.address, scripts, Span::ToTheEnd)?;
         seen.all_answered("cold reads")?;
         Ok(Self {

@@ -54,9 +54,13 @@ impl Rate {
         let range = |pick: fn(f64, f64) -> f64| self.runs.iter().copied().reduce(pick).unwrap_or_default();
         let (mean, deviation) = mean_and_deviation(&self.seconds);
         vec![
-            format!("{} connections", self.connections),
+            format::connections(self.connections),
             format::rate(self.per_second()),
-            format!("{} – {}", format::rate(range(f64::min)), format::rate(range(f64::max))),
+            format!(
+                "{} – {}",
+                format::rate(range(f64::min)),
+                format::rate(range(f64::max))
+            ),
             format!("{:.1} %", 100.0 * deviation / mean.max(f64::MIN_POSITIVE)),
             format::millis(self.latency.p50_us),
             format::millis(self.latency.p99_us),
@@ -105,7 +109,8 @@ pub(crate) fn run_all(
             let busy = (service.processor_time()? - server, own_processor_time()? - own);
             run_number += 1;
             eprintln!(
-                "{what}, {connections} connections, run {run}: {}/s",
+                "{what}, {}, run {run}: {}/s",
+                format::connections(connections),
                 format::rate(crate::numbers::rate(seen.answered(), seen.time))
             );
             rate.add(seen, scripts, busy, bench.args.warm_up());
@@ -133,7 +138,8 @@ impl Runs {
     /// `busy` is the processor time of server and generator, in the warm-up too.
     fn add(&mut self, seen: Seen, scripts: Vec<Requests>, busy: (Duration, Duration), warm_up: Duration) {
         self.runs.push(rate(seen.answered(), seen.time));
-        self.seconds.extend(seen.per_second.iter().map(|count| *count as f64));
+        self.seconds
+            .extend(seen.per_second.iter().map(|count| *count as f64));
         self.latencies.extend(seen.latencies);
         for (status, number) in seen.refused {
             *self.refused.entry(status).or_default() += number;
@@ -193,7 +199,10 @@ pub(crate) fn open_accounts(service: &Service, count: u32) -> Result<Vec<Acknowl
     });
     let (seen, scripts) = drive(service.address, scripts, Span::ToTheEnd)?;
     seen.all_answered("opening the accounts")?;
-    Ok(scripts.into_iter().flat_map(|script| script.acknowledged).collect())
+    Ok(scripts
+        .into_iter()
+        .flat_map(|script| script.acknowledged)
+        .collect())
 }
 
 /// Measures, then kills the server and looks for every acknowledged command in what it left behind.
@@ -214,7 +223,10 @@ pub(crate) fn measure(bench: &Bench<'_>, echo: &[Rate]) -> Result<Section, Faile
     }
     let refused = rates.iter().map(Rate::refused).sum();
 
-    eprintln!("commands: kill -9, start, and look for {} commands in the log", acknowledged.len());
+    eprintln!(
+        "commands: kill -9, start, and look for {} commands in the log",
+        acknowledged.len()
+    );
     let service = bench.restart(service, End::Killed)?;
     let log = Log::read(&mut service.connect()?, "account")?;
     let checked = log.check(&acknowledged, refused)?;
@@ -265,10 +277,18 @@ fn notes(bench: &Bench<'_>, rates: &[Rate], echo: &[Rate], checked: &Checked) ->
     }
     for rate in rates {
         if let Some(text) = &rate.refusal {
-            notes.push(format!("{} connections, not 2xx: {:?}, such as {text}", rate.connections, rate.refused));
+            notes.push(format!(
+                "{}, not 2xx: {:?}, such as {text}",
+                format::connections(rate.connections),
+                rate.refused
+            ));
         }
     }
-    let how = if bench.args.no_restart { "without a restart" } else { "after kill -9 and a start" };
+    let how = if bench.args.no_restart {
+        "without a restart"
+    } else {
+        "after kill -9 and a start"
+    };
     notes.push(format!(
         "{how}, all of {} acknowledged commands were in the log, once and where their answers said ({} events)",
         format::count(checked.acknowledged),

@@ -198,7 +198,9 @@ impl Script for Requests {
         if !answer.is_success() {
             return Ok(());
         }
-        let version = answer.header("aggregate-version").and_then(|version| version.parse().ok());
+        let version = answer
+            .header("aggregate-version")
+            .and_then(|version| version.parse().ok());
         match (&self.check, version) {
             (Check::Nothing, _) => Ok(()),
             (Check::Acknowledgement, Some(version)) => {
@@ -209,9 +211,14 @@ impl Script for Requests {
                 });
                 Ok(())
             }
-            (Check::State { version: expected, text }, Some(version))
-                if u64::from(version) == *expected
-                    && String::from_utf8_lossy(answer.body).contains(text.as_str()) =>
+            (
+                Check::State {
+                    version: expected,
+                    text,
+                },
+                Some(version),
+            ) if u64::from(version) == *expected
+                && String::from_utf8_lossy(answer.body).contains(text.as_str()) =>
             {
                 Ok(())
             }
@@ -242,7 +249,10 @@ mod tests {
         assert!(request.starts_with(b"GET /v1/aggregates/account/a999999 HTTP/1.1\r\n"));
         assert_eq!(account_of(&account_id(4_711)), Some(4_711));
         assert_eq!((account_of("b000001"), account_of("a1")), (None, None));
-        assert_eq!((command_of("000000000000beef"), command_of("beef")), (Some(0xbeef), None));
+        assert_eq!(
+            (command_of("000000000000beef"), command_of("beef")),
+            (Some(0xbeef), None)
+        );
     }
 
     #[test]

@@ -27,7 +27,11 @@ pub(crate) fn measure(bench: &Bench<'_>) -> Result<Section, Failed> {
     let (mut rows, mut all) = (Vec::new(), Vec::new());
     for (connections, share) in LOADS {
         let events = (bench.args.disk_events / share).max(1);
-        eprintln!("disk: {} events over {connections} connections", format::count(u64::from(events)));
+        eprintln!(
+            "disk: {} events over {}",
+            format::count(u64::from(events)),
+            format::connections(connections)
+        );
         let name = format!("disk-{connections}");
         let service = bench.server(&name)?;
         service.upload(&counter)?;
@@ -42,10 +46,11 @@ pub(crate) fn measure(bench: &Bench<'_>) -> Result<Section, Failed> {
         title: format!("Bytes on disk for each event with {PAYLOAD_BYTES} bytes of payload"),
         columns: vec!["", "events", "files", "bytes/event", "blocks, bytes/event"],
         rows,
-        notes: vec![
-            format!("over {} aggregates, after a stop; `files` adds up their lengths, `blocks` what the filesystem has \
-                     given them", format::count(u64::from(AGGREGATES))),
-        ],
+        notes: vec![format!(
+            "over {} aggregates, after a stop; `files` adds up their lengths, `blocks` what the filesystem has \
+                     given them",
+            format::count(u64::from(AGGREGATES))
+        )],
         json: json!(all),
     })
 }
@@ -54,14 +59,19 @@ pub(crate) fn measure(bench: &Bench<'_>) -> Result<Section, Failed> {
 fn payload() -> String {
     let start = "{\"by\":1,\"note\":\"";
     let end = "\"}";
-    format!("{start}{}{end}", "x".repeat(PAYLOAD_BYTES - start.len() - end.len()))
+    format!(
+        "{start}{}{end}",
+        "x".repeat(PAYLOAD_BYTES - start.len() - end.len())
+    )
 }
 
 fn write(address: std::net::SocketAddr, connections: usize, events: u32) -> Result<(), Failed> {
     let template = Template::command("counter", "add", &payload());
     let aggregates = events.min(AGGREGATES);
     let accounts = Accounts::rounds(aggregates, events / aggregates);
-    let scripts = Requests::connections(connections, 1, &template, &Check::Acknowledgement, |_| accounts.clone());
+    let scripts = Requests::connections(connections, 1, &template, &Check::Acknowledgement, |_| {
+        accounts.clone()
+    });
     let (seen, _) = drive(address, scripts, Span::ToTheEnd)?;
     seen.all_answered("writing events")
 }
@@ -94,7 +104,9 @@ impl Files {
     }
 
     fn total(&self) -> (u64, u64) {
-        self.0.values().fold((0, 0), |sum, file| (sum.0 + file.0, sum.1 + file.1))
+        self.0
+            .values()
+            .fold((0, 0), |sum, file| (sum.0 + file.0, sum.1 + file.1))
     }
 
     fn rows(&self, connections: usize, events: u32) -> Vec<Vec<String>> {
@@ -102,9 +114,13 @@ impl Files {
             let each = |bytes| format!("{:.1}", bytes as f64 / f64::from(events));
             vec![name, count, format::bytes(bytes), each(bytes), each(blocks)]
         };
-        let title = format!("{connections} connections");
+        let title = format::connections(connections);
         let mut rows = vec![row(title, format::count(u64::from(events)), self.total())];
-        rows.extend(self.0.iter().map(|(name, sums)| row(format!("  {name}"), String::new(), *sums)));
+        rows.extend(
+            self.0
+                .iter()
+                .map(|(name, sums)| row(format!("  {name}"), String::new(), *sums)),
+        );
         rows
     }
 
@@ -145,7 +161,10 @@ mod tests {
             fs::write(dir.path().join(path), vec![1; bytes]).unwrap();
         }
         let files = Files::below(dir.path()).unwrap();
-        assert_eq!((files.0["log"].0, files.0["index"].0, files.total().0), (30, 5, 35));
+        assert_eq!(
+            (files.0["log"].0, files.0["index"].0, files.total().0),
+            (30, 5, 35)
+        );
         let rows = files.rows(7, 10);
         assert_eq!(rows[0][..4], ["7 connections", "10", "35 B", "3.5"]);
     }

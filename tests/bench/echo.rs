@@ -64,10 +64,17 @@ pub(crate) fn measure(bench: &Bench<'_>) -> Result<(Section, Vec<Rate>), Failed>
             Accounts::random(bench.args.accounts, seed)
         })
     })?;
-    let mut section = rates_section("echo", "Floor: an axum handler that echoes the JSON of the command", &rates);
+    let mut section = rates_section(
+        "echo",
+        "Floor: an axum handler that echoes the JSON of the command",
+        &rates,
+    );
     for rate in &rates {
         if rate.refused() > 0 {
-            section.notes.push(format!("{} answers were not 2xx: the floor is not one", rate.refused()));
+            section.notes.push(format!(
+                "{} answers were not 2xx: the floor is not one",
+                rate.refused()
+            ));
         }
     }
     Ok((section, rates))

@@ -67,7 +67,8 @@ fn output(what: &str, command: &mut Command) -> Result<String, Failed> {
 
 fn json_of(what: &str, command: &mut Command) -> Result<Value, Failed> {
     let text = output(what, command)?;
-    serde_json::from_str(&text).map_err(|error| Failed::new(format!("{what} did not print JSON ({error}): {text}")))
+    serde_json::from_str(&text)
+        .map_err(|error| Failed::new(format!("{what} did not print JSON ({error}): {text}")))
 }
 
 /// Every total of the load is the one of the table.
@@ -99,14 +100,21 @@ fn compare(summary: &Value, counted: &Value) -> Result<(), Failed> {
 
 /// Rejections of the table by code, without the total.
 fn by_code(counted: &Value) -> Map<String, Value> {
-    let mut codes = counted.get("rejected").and_then(Value::as_object).cloned().unwrap_or_default();
+    let mut codes = counted
+        .get("rejected")
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default();
     codes.remove("total");
     codes
 }
 
 fn section(summary: &Value, counted: &Value, busy: Duration) -> Result<Section, Failed> {
     let number = |path: &str| summary.pointer(path).and_then(Value::as_u64).unwrap_or_default();
-    let seconds = summary.get("seconds").and_then(Value::as_f64).filter(|seconds| *seconds > 0.0);
+    let seconds = summary
+        .get("seconds")
+        .and_then(Value::as_f64)
+        .filter(|seconds| *seconds > 0.0);
     let seconds = seconds.ok_or_else(|| Failed::new(format!("annals load says no time: {summary}")))?;
     let commands = number("/accepted") + number("/rejected/total");
     let codes: Vec<String> = by_code(counted)
@@ -116,7 +124,16 @@ fn section(summary: &Value, counted: &Value, busy: Duration) -> Result<Section, 
     Ok(Section {
         key: "flights",
         title: "The year of flights from New York, with annals load".to_owned(),
-        columns: vec!["", "commands", "accepted", "rejected", "events", "seconds", "commands/s", "server cores"],
+        columns: vec![
+            "",
+            "commands",
+            "accepted",
+            "rejected",
+            "events",
+            "seconds",
+            "commands/s",
+            "server cores",
+        ],
         rows: vec![vec![
             "2013".to_owned(),
             format::count(commands),

@@ -15,6 +15,12 @@ pub(crate) fn count(number: u64) -> String {
     text
 }
 
+/// A count with its noun: `1 connection`, `64 connections`.
+pub(crate) fn connections(number: usize) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} connection{plural}")
+}
+
 /// A rate without decimals, unless it is small.
 pub(crate) fn rate(per_second: f64) -> String {
     if per_second < 100.0 {
@@ -59,9 +65,19 @@ mod tests {
 
     #[test]
     fn numbers_read_well() {
-        assert_eq!([count(0), count(999), count(1_234_567)], ["0", "999", "1,234,567"]);
-        assert_eq!([rate(3.14), rate(12_345.6)], ["3.1", "12,346"]);
-        assert_eq!([millis(42.0), millis(1_500.0), millis(250_000.0)], ["0.042", "1.50", "250"]);
+        assert_eq!(
+            [count(0), count(999), count(1_234_567)],
+            ["0", "999", "1,234,567"]
+        );
+        assert_eq!(
+            [connections(1), connections(64)],
+            ["1 connection", "64 connections"]
+        );
+        assert_eq!([rate(3.06), rate(12_345.6)], ["3.1", "12,346"]);
+        assert_eq!(
+            [millis(42.0), millis(1_500.0), millis(250_000.0)],
+            ["0.042", "1.50", "250"]
+        );
         assert_eq!(
             [bytes(12), bytes(1_536), bytes(300 << 20)],
             ["12 B", "1.5 KiB", "300 MiB"]

@@ -2,10 +2,7 @@
 
 use std::{borrow::Cow, collections::HashMap};
 
-use annals_tests::{
-    http::Connection,
-    server::next_link,
-};
+use annals_tests::{http::Connection, server::next_link};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -59,13 +56,18 @@ impl Log {
                 .request("GET", &path, &[], &[])
                 .map_err(|error| Failed::io("read the feed", &error))?;
             if page.status != 200 {
-                return Err(Failed::new(format!("GET {path}: {} {}", page.status, page.text())));
+                return Err(Failed::new(format!(
+                    "GET {path}: {} {}",
+                    page.status,
+                    page.text()
+                )));
             }
             log.add(&page.body)?;
             if page.header("caught-up") == Some("true") {
                 return Ok(log);
             }
-            path = next_link(&page).ok_or_else(|| Failed::new(format!("GET {path}: no link to the next page")))?;
+            path = next_link(&page)
+                .ok_or_else(|| Failed::new(format!("GET {path}: no link to the next page")))?;
         }
     }
 
@@ -76,7 +78,9 @@ impl Log {
             let account = account_of(&event.subject);
             let command = command_of(&event.correlationid);
             let (Some(account), Some(command)) = (account, command) else {
-                return Err(Failed::new(format!("an event that nobody caused is in the log: {event:?}")));
+                return Err(Failed::new(format!(
+                    "an event that nobody caused is in the log: {event:?}"
+                )));
             };
             let versions = self.accounts.entry(account).or_default();
             versions.push(command);
@@ -100,7 +104,9 @@ impl Log {
         for ack in acknowledged {
             let versions = self.accounts.get(&ack.account);
             let place = (ack.version as usize).checked_sub(1);
-            let found = versions.zip(place).and_then(|(versions, place)| versions.get(place));
+            let found = versions
+                .zip(place)
+                .and_then(|(versions, place)| versions.get(place));
             if found != Some(&ack.command) {
                 lost += 1;
                 first.get_or_insert((ack, found));
@@ -119,7 +125,9 @@ impl Log {
         let mut commands: Vec<u64> = self.accounts.values().flatten().copied().collect();
         commands.sort_unstable();
         if let Some(twice) = commands.windows(2).find(|pair| matches!(pair, [a, b] if a == b)) {
-            return Err(Failed::new(format!("TWICE: the command {twice:016x?} is in the log twice. There is no result")));
+            return Err(Failed::new(format!(
+                "TWICE: the command {twice:016x?} is in the log twice. There is no result"
+            )));
         }
         let checked = Checked {
             events_in_log: self.events,
@@ -166,7 +174,11 @@ mod tests {
         let log = log(&[(1, 1, 10), (2, 1, 11), (1, 2, 12), (1, 3, 13)]).unwrap();
         let acknowledged = [ack(1, 1, 10), ack(1, 2, 12), ack(2, 1, 11)];
         let checked = log.check(&acknowledged, 1).unwrap();
-        let numbers = (checked.events_in_log, checked.acknowledged, checked.without_acknowledgement);
+        let numbers = (
+            checked.events_in_log,
+            checked.acknowledged,
+            checked.without_acknowledgement,
+        );
         assert_eq!(numbers, (4, 3, 1));
         let refused = log.check(&acknowledged, 0).unwrap_err().to_string();
         assert!(refused.contains("UNASKED: 1 events"), "{refused}");

@@ -29,10 +29,7 @@ pub(crate) enum Span {
     /// Until no script has another request.
     ToTheEnd,
     /// For a time, of which the beginning is not counted.
-    Timed {
-        warm_up: Duration,
-        measured: Duration,
-    },
+    Timed { warm_up: Duration, measured: Duration },
 }
 
 /// No step of the benchmark takes longer, unless something hangs.
@@ -133,7 +130,8 @@ async fn converse_all<S: Script>(
     let mut all = Seen::default();
     let mut scripts = Vec::with_capacity(running.len());
     while let Some(ended) = running.join_next().await {
-        let (seen, script) = ended.map_err(|error| Failed::new(format!("a connection panicked: {error}")))??;
+        let (seen, script) =
+            ended.map_err(|error| Failed::new(format!("a connection panicked: {error}")))??;
         all.add(seen);
         scripts.push(script);
     }
@@ -155,7 +153,10 @@ impl Clock {
     fn start(span: Span) -> Self {
         let now = Instant::now();
         match span {
-            Span::ToTheEnd => Self { from: now, until: None },
+            Span::ToTheEnd => Self {
+                from: now,
+                until: None,
+            },
             Span::Timed { warm_up, measured } => Self {
                 from: now + warm_up,
                 until: Some(now + warm_up + measured),
@@ -259,7 +260,10 @@ mod tests {
         assert_eq!(seen.refused, BTreeMap::from([(429, 15)]));
         assert_eq!(scripts.iter().map(|script| script.successes).sum::<usize>(), 15);
         let refused = seen.all_answered("the test").unwrap_err().to_string();
-        assert!(refused.contains("15 answers") && refused.contains("429 hi"), "{refused}");
+        assert!(
+            refused.contains("15 answers") && refused.contains("429 hi"),
+            "{refused}"
+        );
     }
 
     #[test]
@@ -270,7 +274,11 @@ mod tests {
         };
         let (seen, scripts) = drive(server(), scripts(2, usize::MAX), span).unwrap();
         let sent = scripts.iter().map(|script| script.successes as u64).sum::<u64>();
-        assert!(seen.answered() > 0 && seen.answered() < sent, "{} of {sent}", seen.answered());
+        assert!(
+            seen.answered() > 0 && seen.answered() < sent,
+            "{} of {sent}",
+            seen.answered()
+        );
         assert_eq!(seen.per_second, [seen.answered()]);
         assert_eq!(seen.time, Duration::from_secs(1));
     }

@@ -131,7 +131,10 @@ impl<'a> Mount<'a> {
 
     /// The mount that a folder is on: the longest path above it, and of those the last mounted.
     fn of(mounts: &'a str, dir: &Path) -> Option<Self> {
-        let above = mounts.lines().filter_map(Self::parse).filter(|mount| dir.starts_with(mount.point));
+        let above = mounts
+            .lines()
+            .filter_map(Self::parse)
+            .filter(|mount| dir.starts_with(mount.point));
         above.max_by_key(|mount| mount.point.len())
     }
 }
@@ -153,7 +156,10 @@ mod tests {
         assert_eq!(of("/tmp").filesystem, "tmpfs");
         assert_eq!(of("/tmpfoo").filesystem, "ext4");
         let disk = of("/tmp/disk/x");
-        assert_eq!((disk.filesystem, disk.device, disk.options), ("xfs", "/dev/vdb", "rw,noatime"));
+        assert_eq!(
+            (disk.filesystem, disk.device, disk.options),
+            ("xfs", "/dev/vdb", "rw,noatime")
+        );
     }
 
     #[test]
@@ -163,7 +169,10 @@ mod tests {
         machine.must_have_a_disk().unwrap();
         machine.filesystem = "tmpfs".to_owned();
         let refused = machine.must_have_a_disk().unwrap_err().to_string();
-        assert!(refused.contains("tmpfs") && refused.contains("--dir"), "{refused}");
+        assert!(
+            refused.contains("tmpfs") && refused.contains("--dir"),
+            "{refused}"
+        );
     }
 
     #[test]

@@ -75,7 +75,8 @@ fn run(args: &Args) -> Result<(), Failed> {
     print!("{}", report.table());
     if let Some(path) = &args.json {
         let text = format!("{:#}\n", report.json());
-        std::fs::write(path, text).map_err(|error| Failed::io(&format!("write {}", path.display()), &error))?;
+        std::fs::write(path, text)
+            .map_err(|error| Failed::io(&format!("write {}", path.display()), &error))?;
     }
     Ok(())
 }

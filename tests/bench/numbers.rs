@@ -62,7 +62,11 @@ pub(crate) fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
     }
     let mean = values.iter().sum::<f64>() / number;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    let deviation = if values.len() < 2 { 0.0 } else { (squares / (number - 1.0)).sqrt() };
+    let deviation = if values.len() < 2 {
+        0.0
+    } else {
+        (squares / (number - 1.0)).sqrt()
+    };
     (mean, deviation)
 }
 

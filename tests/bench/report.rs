@@ -66,7 +66,9 @@ fn aligned(columns: &[&str], rows: &[Vec<String>]) -> String {
         let longest = cells.map(|cell| cell.chars().count()).max();
         longest.max(columns.get(at).map(|name| name.chars().count()))
     };
-    let widths: Vec<usize> = (0..columns.len()).map(|at| width(at).unwrap_or_default()).collect();
+    let widths: Vec<usize> = (0..columns.len())
+        .map(|at| width(at).unwrap_or_default())
+        .collect();
     let heads: Vec<String> = columns.iter().map(|name| (*name).to_owned()).collect();
     let mut text = String::new();
     for row in std::iter::once(&heads).chain(rows) {

@@ -104,7 +104,10 @@ impl Drop for Bench<'_> {
         if self.args.keep {
             eprintln!("the data is in {}", self.dir.display());
         } else if let Err(error) = fs::remove_dir_all(&self.dir) {
-            eprintln!("{}", Failed::io(&format!("remove {}", self.dir.display()), &error));
+            eprintln!(
+                "{}",
+                Failed::io(&format!("remove {}", self.dir.display()), &error)
+            );
         }
     }
 }
@@ -150,7 +153,10 @@ impl Service {
             .stderr(stderr)
             .spawn()
             .map_err(|error| Failed::io(&format!("start {}", command.get_program().display()), &error))?;
-        let first = child.stdout.take().and_then(|output| BufReader::new(output).lines().next());
+        let first = child
+            .stdout
+            .take()
+            .and_then(|output| BufReader::new(output).lines().next());
         let first = first.and_then(Result::ok).unwrap_or_default();
         let address = address_of(&first);
         let mut service = Self {
@@ -181,7 +187,11 @@ impl Service {
         if (200..300).contains(&answer.status) {
             Ok(())
         } else {
-            Err(Failed::new(format!("upload: {} {}", answer.status, answer.text())))
+            Err(Failed::new(format!(
+                "upload: {} {}",
+                answer.status,
+                answer.text()
+            )))
         }
     }
 
@@ -193,7 +203,8 @@ impl Service {
     /// The most memory that it had at any time, bytes.
     pub(crate) fn peak_memory(&self) -> Result<u64, Failed> {
         let path = format!("/proc/{}/status", self.child.id());
-        let status = fs::read_to_string(&path).map_err(|error| Failed::io(&format!("read {path}"), &error))?;
+        let status =
+            fs::read_to_string(&path).map_err(|error| Failed::io(&format!("read {path}"), &error))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok())
             .map(|kilobytes| kilobytes * 1024)
@@ -203,8 +214,12 @@ impl Service {
     /// Ends it, and waits until it is gone.
     pub(crate) fn end(mut self, how: End) -> Result<(), Failed> {
         if how == End::Killed {
-            self.child.kill().map_err(|error| Failed::io("kill the server", &error))?;
-            self.child.wait().map_err(|error| Failed::io("wait for the server", &error))?;
+            self.child
+                .kill()
+                .map_err(|error| Failed::io("kill the server", &error))?;
+            self.child
+                .wait()
+                .map_err(|error| Failed::io("wait for the server", &error))?;
             return Ok(());
         }
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
@@ -217,7 +232,9 @@ impl Service {
                 Ok(Some(status)) if status.success() => return Ok(()),
                 Ok(Some(status)) => return Err(self.failed(&format!("ended with {status}"))),
                 Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
-                Ok(None) => return Err(self.failed(&format!("did not stop within {}", format::seconds(STOP_LIMIT)))),
+                Ok(None) => {
+                    return Err(self.failed(&format!("did not stop within {}", format::seconds(STOP_LIMIT))));
+                }
                 Err(error) => return Err(Failed::io("wait for the server", &error)),
             }
         }
@@ -228,7 +245,10 @@ impl Service {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         let last: Vec<&str> = log.lines().rev().take(10).collect();
         let last: Vec<&str> = last.into_iter().rev().collect();
-        Failed::new(format!("the server {what}. The end of its log:\n{}", last.join("\n")))
+        Failed::new(format!(
+            "the server {what}. The end of its log:\n{}",
+            last.join("\n")
+        ))
     }
 }
 
@@ -264,7 +284,10 @@ fn processor_time(process: &str) -> Result<Duration, Failed> {
 /// `utime` + `stime`, the fields 14 and 15; the name, field 2, may contain anything, but ends with the last bracket.
 fn ticks(stat: &str) -> Option<u64> {
     let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
-    let (user, system) = (fields.next()?.parse::<u64>().ok()?, fields.next()?.parse::<u64>().ok()?);
+    let (user, system) = (
+        fields.next()?.parse::<u64>().ok()?,
+        fields.next()?.parse::<u64>().ok()?,
+    );
     Some(user + system)
 }
 
@@ -291,7 +314,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut command = Command::new("sh");
         command.args(["-c", "echo the reason >&2; echo nonsense"]);
-        let failed = Service::start(command, &dir.path().join("log"), None).unwrap_err().to_string();
-        assert!(failed.contains("`nonsense`") && failed.contains("the reason"), "{failed}");
+        let failed = Service::start(command, &dir.path().join("log"), None)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            failed.contains("`nonsense`") && failed.contains("the reason"),
+            "{failed}"
+        );
     }
 }

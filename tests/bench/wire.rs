@@ -77,7 +77,9 @@ impl Wire {
         let frame = loop {
             let read = self.stream.read_buf(&mut self.buffer).await;
             if read.map_err(|error| Failed::io("read an answer", &error))? == 0 {
-                return Err(Failed::new("the server closed a connection before it had answered"));
+                return Err(Failed::new(
+                    "the server closed a connection before it had answered",
+                ));
             }
             if let Some(frame) = frame(&self.buffer)?
                 && self.buffer.len() >= frame.end
@@ -86,7 +88,9 @@ impl Wire {
             }
         };
         if self.buffer.len() > frame.end {
-            return Err(Failed::new("the server sent more than the answer that was asked for"));
+            return Err(Failed::new(
+                "the server sent more than the answer that was asked for",
+            ));
         }
         let (head, body) = self.buffer.split_at(frame.head);
         Ok(Answer {
@@ -108,7 +112,9 @@ fn frame(buffer: &[u8]) -> Result<Option<Frame>, Failed> {
     };
     let (head, _) = buffer.split_at(end + 4);
     let head = text(head)?;
-    let status = head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
+    let status = head
+        .strip_prefix("HTTP/1.1 ")
+        .and_then(|rest| rest.get(..3)?.parse().ok());
     let length = header(head, "content-length").and_then(|length| length.parse::<usize>().ok());
     match (status, length) {
         (Some(status), Some(length)) => Ok(Some(Frame {
@@ -178,7 +184,10 @@ mod tests {
     async fn half_and_double_answers_are_failures() {
         let cases: [(&[u8], &str); 4] = [
             (WHOLE.split_at(WHOLE.len() - 1).0, "closed a connection"),
-            (b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\nx", "more than the answer"),
+            (
+                b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\nx",
+                "more than the answer",
+            ),
             (b"HTTP/1.1 200 OK\r\n\r\n", "without a Content-Length"),
             (b"SSH-2.0\r\n\r\n", "without a status"),
         ];
