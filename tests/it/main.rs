@@ -2,8 +2,10 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod activations;
 mod bad_input;
 mod bad_requests;
+mod busy;
 mod contract;
 mod determinism;
 mod feed;
@@ -13,5 +15,9 @@ mod kill;
 mod lists;
 mod random;
 mod readme;
+mod recovery;
+mod startup;
 mod tidy;
+mod tracer;
 mod uploads;
+mod wire;

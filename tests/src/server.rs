@@ -267,6 +267,31 @@ impl Process {
         self.child.id()
     }
 
+    /// Asks the server to stop, as an operator does, and waits until it has.
+    ///
+    /// # Panics
+    /// When it cannot be asked.
+    pub fn terminate(mut self) {
+        let id = self.server_id().to_string();
+        let asked = Command::new("kill")
+            .args(["-TERM", &id])
+            .status()
+            .expect("kill(1)");
+        assert!(asked.success(), "the server {id} can be asked to stop");
+        drop(self.child.wait());
+    }
+
+    /// The server's own process id: under another program, that of its child.
+    fn server_id(&self) -> u32 {
+        let id = self.child.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        children
+            .split_whitespace()
+            .next()
+            .and_then(|child| child.parse().ok())
+            .unwrap_or(id)
+    }
+
     /// `kill -9`.
     ///
     /// # Panics

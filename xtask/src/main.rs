@@ -5,7 +5,7 @@ mod deny;
 mod steps;
 mod workspace;
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use steps::{Failed, Steps};
 use workspace::Workspace;
@@ -17,7 +17,7 @@ usage: cargo xtask <task>
   test [ARGS…]   build the example modules, then run every test of the workspace; ARGS go to `cargo test`
   bench [ARGS…]  measure annals beside its floors (docs/benchmark.md); ARGS go to `annals-bench`
   check          formatting, clippy, licences and dependencies, documentation
-  ci             check, then test
+  ci             check, then test, then the demo once
 ";
 
 fn main() -> ExitCode {
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         (Some("test"), _) => test(&workspace, &mut steps, &rest),
         (Some("bench"), _) => bench::run(&workspace, &mut steps, &rest),
         (Some("check"), []) => check(&workspace, &mut steps),
-        (Some("ci"), []) => check(&workspace, &mut steps).and_then(|()| test(&workspace, &mut steps, &[])),
+        (Some("ci"), []) => ci(&workspace, &mut steps),
         (Some("help" | "--help" | "-h"), _) => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;
@@ -75,7 +75,10 @@ fn demo(workspace: &Workspace, steps: &mut Steps, arguments: &[String]) -> Resul
 
 /// Everything that the README's test command promises: the set-up and the tests.
 fn test(workspace: &Workspace, steps: &mut Steps, arguments: &[String]) -> Result<(), Failed> {
-    build_annals(workspace, steps)?;
+    // Everything at once, so that each dependency is built with one set of features: the tests' own.
+    let everything = ["build", "--release", "--workspace", "--all-targets"];
+    steps.run("build everything", workspace.cargo().args(everything))?;
+    tracer(workspace, steps)?;
     let guests = build_guests(workspace, steps)?;
     let mut tests = workspace.cargo();
     tests
@@ -84,6 +87,34 @@ fn test(workspace: &Workspace, steps: &mut Steps, arguments: &[String]) -> Resul
         .env("ANNALS_TEST_GUESTS", guests)
         .env("ANNALS_TEST_BIN", workspace.annals());
     steps.run("tests", &mut tests)
+}
+
+/// One test runs the server under strace. Where it is missing and can be had, it is installed.
+fn tracer(workspace: &Workspace, steps: &mut Steps) -> Result<(), Failed> {
+    let is_there = |program: &str| {
+        std::env::var_os("PATH")
+            .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
+    };
+    if is_there("strace") || !is_there("apt-get") {
+        return Ok(());
+    }
+    steps.run(
+        "package lists",
+        workspace.command(Path::new("apt-get")).args(["update", "-qq"]),
+    )?;
+    let install = ["install", "-y", "-qq", "--no-install-recommends", "strace"];
+    steps.run(
+        "install strace",
+        workspace.command(Path::new("apt-get")).args(install),
+    )
+}
+
+/// What has to hold before a change lands.
+fn ci(workspace: &Workspace, steps: &mut Steps) -> Result<(), Failed> {
+    check(workspace, steps)?;
+    test(workspace, steps, &[])?;
+    let mut demo = workspace.command(&workspace.annals());
+    steps.run("demo", demo.args(["demo", "--once"]))
 }
 
 fn build_annals(workspace: &Workspace, steps: &mut Steps) -> Result<(), Failed> {

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use serde_json::Value;
+
 use super::{
     exit::Exit,
     text::{compact, escape},
@@ -129,9 +131,19 @@ fn told(problem: &Problem) -> String {
     let mut line = |name: &str, value: &str| report.push_str(&format!("\n  {name}: {}", escape(value)));
     for name in ["details", "diagnosis"] {
         match problem.members.get(name) {
-            None | Some(serde_json::Value::Null) => {}
-            Some(serde_json::Value::String(text)) => line(name, text),
+            None | Some(Value::Null) => {}
+            Some(Value::String(text)) => line(name, text),
             Some(value) => line(name, &value.to_string()),
+        }
+    }
+    // What there is to choose from, or what was broken: `commands`, `supported`, `invariants`.
+    for (name, value) in &problem.members {
+        let Value::Array(entries) = value else {
+            continue;
+        };
+        let names: Vec<&str> = entries.iter().filter_map(Value::as_str).collect();
+        if !names.is_empty() && names.len() == entries.len() {
+            line(name, &names.join(", "));
         }
     }
     if let Some(seconds) = problem.retry_after_seconds {
@@ -173,6 +185,20 @@ mod tests {
     }
 
     #[test]
+    fn what_there_is_to_choose_from_is_listed() {
+        let error = problem(
+            r#"{"type":"urn:annals:problem:unknown-command","detail":"no `fly`","commands":["open","close"],
+            "numbers":[1],"empty":[]}"#,
+        );
+        let report = error.report(false);
+        assert!(report.contains("\n  commands: open, close\n"), "{report}");
+        assert!(
+            !report.contains("numbers") && !report.contains("empty"),
+            "{report}"
+        );
+    }
+
+    #[test]
     fn what_strangers_wrote_cannot_drive_the_terminal() {
         let error =
             problem("{\"type\":\"urn:annals:problem:x\",\"title\":\"t\",\"detail\":\"a\\u001b[2Jb\\nc\"}");
@@ -196,7 +222,7 @@ mod tests {
     fn own_errors_are_documents_too() {
         let error = CliError::usage("the value `x`", "write y");
         assert_eq!(error.report(false), "error: the value `x`\n  fix: write y");
-        let document: serde_json::Value = serde_json::from_str(&error.report(true)).unwrap();
+        let document: Value = serde_json::from_str(&error.report(true)).unwrap();
         assert_eq!(document["type"], "urn:annals:cli:usage");
         assert_eq!(
             (&document["detail"], &document["fix"]),

@@ -97,7 +97,8 @@ async fn history(
             return Ok(());
         };
         if printer.is_done() {
-            return printer.more(out);
+            printer.more_history(args.backward, out);
+            return Ok(());
         }
         page = client.history_next(&next).await?;
     }
@@ -109,7 +110,8 @@ async fn feed(client: &Client, args: &EventsArgs, out: &mut Out<'_>) -> Result<(
     loop {
         printer.print_all(&page.events, out)?;
         if printer.is_done() {
-            return printer.more(out);
+            printer.more(out);
+            return Ok(());
         }
         if page.caught_up {
             return Ok(());
@@ -157,20 +159,22 @@ async fn follow(client: &Client, args: &EventsArgs, out: &mut Out<'_>) -> Result
 }
 
 /// Prints events, each on a line of its own, in columns that only ever grow.
-struct Printer {
+pub(crate) struct Printer {
     left: usize,
     aggregate_width: usize,
     type_width: usize,
     last_position: Option<String>,
+    last_version: Option<u64>,
 }
 
 impl Printer {
-    fn new(limit: Option<usize>) -> Self {
+    pub(crate) fn new(limit: Option<usize>) -> Self {
         Self {
             left: limit.unwrap_or(usize::MAX),
             aggregate_width: 16,
             type_width: 12,
             last_position: None,
+            last_version: None,
         }
     }
 
@@ -185,9 +189,10 @@ impl Printer {
             .try_for_each(|event| self.print(event, out))
     }
 
-    fn print(&mut self, event: &Event, out: &mut Out<'_>) -> Result<(), CliError> {
+    pub(crate) fn print(&mut self, event: &Event, out: &mut Out<'_>) -> Result<(), CliError> {
         self.left -= 1;
         self.last_position = Some(event.fields.position.clone());
+        self.last_version = event.version();
         let raw = event.raw.get();
         if out.is_json() {
             // One event a line, whatever whitespace the server chose.
@@ -218,15 +223,23 @@ impl Printer {
             .to_owned()
     }
 
-    /// The limit cut it: says how to go on.
-    fn more(&self, out: &Out<'_>) -> Result<(), CliError> {
+    /// The limit cut the feed: says how to go on.
+    fn more(&self, out: &Out<'_>) {
         if let Some(position) = &self.last_position {
-            out.note(&format!(
-                "-- there may be more; the last position is {}",
-                escape(position)
-            ));
+            out.note(&format!("-- to go on: --after {}", escape(position)));
         }
-        Ok(())
+    }
+
+    /// The limit cut a history: says how to go on.
+    fn more_history(&self, is_backward: bool, out: &Out<'_>) {
+        if let Some(version) = self.last_version {
+            let next = if is_backward {
+                version.saturating_sub(1)
+            } else {
+                version + 1
+            };
+            out.note(&format!("-- to go on: --from {next}"));
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod args;
 mod build;
+mod demo;
 mod deploy;
 mod error;
 mod events;
@@ -74,6 +75,7 @@ fn run(cli: Cli, out: &mut Out<'_>) -> Result<(), CliError> {
         Command::Events(args) => block_on(events::run(&global.client(), &args, out)),
         Command::Types(args) => block_on(lists::types(&global.client(), &args, out)),
         Command::Modules => block_on(lists::modules(&global.client(), out)),
+        Command::Demo(args) => demo::run(&args, out),
         Command::Load(args) => block_on(load::run(global.client(), &args, out)),
     }
 }

@@ -1,6 +1,6 @@
 //! `annals serve`
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{io::IsTerminal, net::SocketAddr, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
@@ -126,6 +126,7 @@ fn start_log(format: LogFormat, filter: &str) -> Result<(), CliError> {
     })?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Human => log.try_init(),

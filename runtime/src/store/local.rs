@@ -54,8 +54,7 @@ struct Shared {
     overlay: Overlay,
     listeners: Listeners,
     stopping: AtomicBool,
-    /// Held for as long as anything of the store lives.
-    _directory: DataDirectory,
+    directory: DataDirectory,
 }
 
 impl LocalStore {
@@ -276,9 +275,10 @@ impl EventStore for LocalStore {
             if indexer.join().is_err() {
                 tracing::error!("the indexer's thread panicked");
             }
-            self.shared.log.close();
-            self.shared.index.close();
-            self.shared.meta.close();
+            self.shared.log.shut();
+            self.shared.index.shut();
+            self.shared.meta.shut();
+            self.shared.directory.release();
         }
     }
 }

@@ -105,6 +105,12 @@ impl Meta {
             });
         }
         let identity = read_identity(&value).map_err(|error| damaged(error.to_string()))?;
+        // redb may abort the process when it writes to a damaged file, so a damaged one is refused first.
+        match database.verify() {
+            Ok(true) => {}
+            Ok(false) => return Err(damaged("it has damaged pages".to_owned())),
+            Err(fault) => return Err(damaged(fault.to_string())),
+        }
         Ok(Self { database, identity })
     }
 
@@ -193,9 +199,9 @@ impl Meta {
         Ok(Some(Bytes::from(bytes)))
     }
 
-    /// Closes the file.
-    pub(super) fn close(&self) {
-        self.database.close();
+    /// Closes the file for good.
+    pub(super) fn shut(&self) {
+        self.database.shut();
     }
 }
 

@@ -5,6 +5,8 @@
 //! can later; one conformance suite runs over all of them.
 
 mod api;
+#[doc(hidden)]
+pub mod conformance;
 mod error;
 mod file;
 mod format;
@@ -27,3 +29,6 @@ pub use error::{AppendError, OpenError, ReadError};
 pub use local::LocalStore;
 pub use memory::MemoryStore;
 pub use options::{Progress, ProgressListener, Step, StoreOptions};
+
+#[cfg(test)]
+mod tests;

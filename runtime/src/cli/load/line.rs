@@ -41,7 +41,7 @@ pub(crate) struct LoadCommand {
 impl LoadCommand {
     /// Reads a line. With the input's hash a command without a key gets one.
     pub(crate) fn read(line: u64, text: &[u8], input_hash: Option<&str>) -> Result<Self, String> {
-        let written: Written = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        let written: Written = serde_json::from_slice(text).map_err(|error| problem(&error))?;
         let key = written.key.map(String::from);
         Ok(Self {
             line,
@@ -60,6 +60,15 @@ impl LoadCommand {
         (self.aggregate_type.as_str(), self.id.as_str()).hash(&mut hasher);
         let place = hasher.finish() % workers.max(1) as u64;
         usize::try_from(place).unwrap_or(0)
+    }
+}
+
+/// The reader's message without its line, which is always the first here.
+fn problem(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    match message.rsplit_once(" at line 1 column ") {
+        Some((problem, column)) => format!("{problem} (column {column})"),
+        None => message,
     }
 }
 
@@ -91,7 +100,7 @@ mod tests {
     #[test]
     fn malformed_lines_say_what_is_wrong() {
         let cases: [(&str, &str); 6] = [
-            ("nonsense", "expected"),
+            ("nonsense", "expected ident (column 2)"),
             (r#"{"type":"a","id":"x"}"#, "command"),
             (r#"{"type":"A","id":"x","command":"go"}"#, "[a-z]"),
             (r#"{"type":"a","id":"..","command":"go"}"#, "proxies"),

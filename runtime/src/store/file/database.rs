@@ -3,6 +3,7 @@
 
 use std::{
     fmt,
+    mem::ManuallyDrop,
     sync::{
         Arc, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicBool, Ordering},
@@ -14,7 +15,7 @@ use redb::{Durability, ReadTransaction, ReadableDatabase as _, StorageBackend, W
 use super::{
     Fault, Files, WriteFault, guarded,
     shadowed::Shadowed,
-    watched::{Trouble, Watched},
+    watched::{Cable, Watched},
 };
 
 /// What a file is opened for.
@@ -32,16 +33,31 @@ pub(in crate::store) struct Database {
     name: String,
     cache_bytes: usize,
     mode: Mode,
-    /// The handle is no good any more and is to be replaced before it is used again.
-    stale: AtomicBool,
+    /// A write failed: the handle refuses everything but what it has in its cache, and is to be replaced.
+    failed: AtomicBool,
+    /// redb panicked: its locks may be poisoned, so the handle is replaced before anything else.
+    poisoned: AtomicBool,
+    /// Bytes did not check out: redb must not write to the file on closing it.
+    damaged: AtomicBool,
+    /// The store is closed: nothing opens the file again, which may belong to another process by now.
+    shut: AtomicBool,
     open: RwLock<Option<Handle>>,
 }
 
 struct Handle {
     redb: redb::Database,
-    trouble: Arc<Trouble>,
+    cable: Arc<Cable>,
     /// Whether opening it was a recovery, which checks every page.
     recovered: bool,
+    /// The file could not be opened for writing: this handle only reads, until that works again.
+    fallback: bool,
+}
+
+/// What a handle is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Read,
+    Write,
 }
 
 impl Database {
@@ -52,7 +68,10 @@ impl Database {
             name,
             cache_bytes,
             mode,
-            stale: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            poisoned: AtomicBool::new(false),
+            damaged: AtomicBool::new(false),
+            shut: AtomicBool::new(false),
             open: RwLock::new(None),
         }
     }
@@ -97,16 +116,12 @@ impl Database {
         &self,
         call: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>,
     ) -> Result<T, Fault> {
-        let open = self.opened()?;
+        let open = self.opened(Use::Read)?;
         let result = match open.as_ref() {
             Some(handle) => guarded(|| call(&handle.redb.begin_read()?)),
             None => Err(Fault::Io(format!("`{}` is closed", self.name))),
         };
-        if let Err(Fault::Panicked(_)) = &result {
-            // Its locks may be poisoned, and every later call would panic as well.
-            self.stale.store(true, Ordering::Release);
-        }
-        result
+        result.inspect_err(|fault| self.note(fault))
     }
 
     /// Writes in one transaction, durable when it returns.
@@ -118,26 +133,32 @@ impl Database {
             fault,
             maybe_written: false,
         };
-        let open = self.opened().map_err(certain)?;
+        let open = self.opened(Use::Write).map_err(certain)?;
         let Some(handle) = open.as_ref() else {
             return Err(certain(Fault::Io(format!("`{}` is closed", self.name))));
         };
         let mut committing = false;
+        let syncs = handle.cable.syncs();
         let result = guarded(|| {
-            let mut transaction = handle.redb.begin_write()?;
+            // After a panic it is leaked: dropping it on poisoned locks would panic again, which aborts the process.
+            let mut transaction = ManuallyDrop::new(handle.redb.begin_write()?);
             transaction.set_durability(Durability::Immediate)?;
-            let value = call(&transaction)?;
+            let result = call(&transaction);
+            let transaction = ManuallyDrop::into_inner(transaction);
+            let value = result?;
             committing = true;
             transaction.commit()?;
             Ok(value)
         });
         result.map_err(|fault| {
-            self.stale.store(true, Ordering::Release);
-            // redb writes the header that makes a commit count after all its pages, so a file that could not grow
-            // holds nothing of it.
-            let maybe_written = committing && !handle.trouble.was_growth();
+            self.failed.store(true, Ordering::Release);
+            self.note(&fault);
+            // redb writes the header that makes a commit count right before its fsync. So a file that could not grow
+            // before that holds nothing of it; after it the file may have been cut, which can fail as well.
+            let before_header = handle.cable.syncs() == syncs && handle.cable.trouble.was_resizing();
+            let maybe_written = committing && !before_header;
             WriteFault {
-                fault: handle.trouble.first().unwrap_or(fault),
+                fault: handle.cable.trouble.first().unwrap_or(fault),
                 maybe_written,
             }
         })
@@ -146,45 +167,115 @@ impl Database {
     /// Checks every page of a file that was closed properly; one that was not has been checked on opening. False
     /// when something is wrong.
     pub(in crate::store) fn verify(&self) -> Result<bool, Fault> {
-        drop(self.opened()?);
+        drop(self.opened(Use::Write)?);
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        match open.as_mut() {
+        let intact = match open.as_mut() {
             Some(handle) if !handle.recovered => guarded(|| Ok(handle.redb.check_integrity()?)),
             _ => Ok(true),
+        };
+        match &intact {
+            Ok(intact) => self.damaged.store(!intact, Ordering::Release),
+            Err(fault) => self.note(fault),
+        }
+        intact
+    }
+
+    fn note(&self, fault: &Fault) {
+        if fault.is_damage() {
+            self.damaged.store(true, Ordering::Release);
+        }
+        if matches!(fault, Fault::Panicked(_)) {
+            self.poisoned.store(true, Ordering::Release);
         }
     }
 
     /// Closes the file; the next use opens it again.
     pub(in crate::store) fn close(&self) {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        drop_guarded(open.take());
+        self.put_away(open.take());
+    }
+
+    /// Ends a handle. Only one that is known to be good may write on the way out, which is what closing it does.
+    fn put_away(&self, handle: Option<Handle>) {
+        let Some(handle) = handle else { return };
+        let good = self.mode == Mode::Writable
+            && !handle.fallback
+            && ![&self.failed, &self.poisoned, &self.damaged]
+                .iter()
+                .any(|flag| flag.load(Ordering::Acquire));
+        if good {
+            let closed = guarded(|| {
+                drop(handle);
+                Ok(())
+            });
+            if let Err(fault) = closed {
+                tracing::warn!(%fault, name = self.name, "closing failed; the file is recovered when it is opened again");
+            }
+        } else {
+            handle.abandon();
+        }
+    }
+
+    /// Closes the file for good.
+    pub(in crate::store) fn shut(&self) {
+        self.shut.store(true, Ordering::Release);
+        self.close();
     }
 
     /// Closes the file and opens it as the disk has it.
     pub(in crate::store) fn reopen(&self) -> Result<(), Fault> {
-        self.stale.store(true, Ordering::Release);
-        self.opened().map(drop)
+        self.failed.store(true, Ordering::Release);
+        self.opened(Use::Write).map(drop)
     }
 
-    fn opened(&self) -> Result<RwLockReadGuard<'_, Option<Handle>>, Fault> {
+    fn is_good(&self, handle: Option<&Handle>, wanted: Use) -> bool {
+        let Some(handle) = handle else { return false };
+        let usable = match wanted {
+            Use::Read => handle.fallback || !self.failed.load(Ordering::Acquire),
+            Use::Write => !handle.fallback && !self.failed.load(Ordering::Acquire),
+        };
+        usable && !self.poisoned.load(Ordering::Acquire)
+    }
+
+    fn opened(&self, wanted: Use) -> Result<RwLockReadGuard<'_, Option<Handle>>, Fault> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        if open.is_some() && !self.stale.load(Ordering::Acquire) {
+        if self.is_good(open.as_ref(), wanted) {
             return Ok(open);
         }
         drop(open);
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        let afresh = self.stale.load(Ordering::Acquire);
-        if open.is_none() || afresh {
-            drop_guarded(open.take());
-            *open = Some(self.open_handle(afresh)?);
-            self.stale.store(false, Ordering::Release);
+        if self.shut.load(Ordering::Acquire) {
+            return Err(Fault::Io("the store is closed".to_owned()));
+        }
+        if !self.is_good(open.as_ref(), wanted) {
+            let failed = self.failed.load(Ordering::Acquire);
+            self.put_away(open.take());
+            self.poisoned.store(false, Ordering::Release);
+            match self.open_handle(self.mode, failed) {
+                Ok(handle) => {
+                    *open = Some(handle);
+                    self.damaged.store(false, Ordering::Release);
+                    self.failed.store(false, Ordering::Release);
+                }
+                Err(fault) => {
+                    // Whoever only reads need not wait until writing works again.
+                    let fallback = self.open_handle(Mode::Sealed, failed);
+                    *open = fallback.ok().map(|handle| Handle {
+                        fallback: true,
+                        ..handle
+                    });
+                    if wanted == Use::Write || open.is_none() {
+                        return Err(fault);
+                    }
+                }
+            }
         }
         drop(open);
         Ok(self.open.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn open_handle(&self, afresh: bool) -> Result<Handle, Fault> {
-        let found = match self.mode {
+    fn open_handle(&self, mode: Mode, afresh: bool) -> Result<Handle, Fault> {
+        let found = match mode {
             Mode::Writable => self.files.open(&self.name, afresh),
             Mode::Sealed => self.files.open_sealed(&self.name),
         };
@@ -195,12 +286,12 @@ impl Database {
         if backend.len().map_err(|error| Fault::from_io(&error))? == 0 {
             return Err(Fault::Damaged(format!("`{}` is empty", self.name)));
         }
-        let backend: Box<dyn StorageBackend> = match self.mode {
+        let backend: Box<dyn StorageBackend> = match mode {
             Mode::Writable => backend,
             Mode::Sealed => Box::new(Shadowed::new(backend)),
         };
         let watched = Watched::new(backend);
-        let trouble = Arc::clone(&watched.trouble);
+        let cable = watched.cable();
         let mut builder = redb::Builder::new();
         builder.set_cache_size(self.cache_bytes);
         let recovered = Arc::new(AtomicBool::new(false));
@@ -209,8 +300,9 @@ impl Database {
         let redb = guarded(|| Ok(builder.create_with_backend(watched)?))?;
         Ok(Handle {
             redb,
-            trouble,
+            cable,
             recovered: recovered.load(Ordering::Acquire),
+            fallback: false,
         })
     }
 }
@@ -230,12 +322,21 @@ impl Drop for Database {
     }
 }
 
-/// Closing writes as well, and may panic as well.
-fn drop_guarded(handle: Option<Handle>) {
-    if let Err(fault) = guarded(|| {
-        drop(handle);
-        Ok(())
-    }) {
-        tracing::warn!(%fault, "closing a file failed; it is recovered when it is opened again");
+impl Handle {
+    /// Lets go of a handle without a last write: on a damaged file redb may panic there, and panic again in what it
+    /// drops then, which would abort the process. With the cable pulled its next operation fails, and a handle that
+    /// has seen a failure writes nothing when it is dropped.
+    fn abandon(mut self) {
+        self.cable.pull();
+        let result = guarded(|| Ok(self.redb.check_integrity()?));
+        if matches!(result, Err(Fault::Panicked(_)) | Ok(_)) {
+            // Its locks are poisoned. The descriptor is free already; the little that is left is lost.
+            std::mem::forget(self.redb);
+        } else if let Err(fault) = guarded(|| {
+            drop(self.redb);
+            Ok(())
+        }) {
+            tracing::debug!(%fault, "an abandoned file handle panicked");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read as _, Seek as _, Write as _},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use super::{Files, files::DiskFiles};
@@ -22,14 +22,17 @@ pub(in crate::store) struct DataDirectory {
     /// Its files.
     pub(in crate::store) files: Arc<dyn Files>,
     /// The lock is held for as long as this file is open; none below a test's files.
-    _lock: Option<File>,
+    lock: Mutex<Option<File>>,
 }
 
 impl DataDirectory {
     /// A directory that exists only in a test.
     #[cfg(test)]
     pub(in crate::store) fn of(files: Arc<dyn Files>) -> Self {
-        Self { files, _lock: None }
+        Self {
+            files,
+            lock: Mutex::default(),
+        }
     }
 
     /// Creates the directory when it is missing, checks that it is ours, and locks it.
@@ -47,8 +50,15 @@ impl DataDirectory {
         let lock = take(path, lock)?;
         Ok(Self {
             files: Arc::new(DiskFiles::new(path)),
-            _lock: Some(lock),
+            lock: Mutex::new(Some(lock)),
         })
+    }
+}
+
+impl DataDirectory {
+    /// Lets others have the directory.
+    pub(in crate::store) fn release(&self) {
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 

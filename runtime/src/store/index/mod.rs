@@ -9,7 +9,7 @@ mod values;
 mod write;
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
@@ -55,7 +55,7 @@ pub(super) struct Index {
 
 #[derive(Debug, Default)]
 struct Pending {
-    snapshots: HashMap<(AggregateKey, ModuleDigest), Snapshot>,
+    snapshots: BTreeMap<(AggregateKey, ModuleDigest, Version), Snapshot>,
     bytes: usize,
 }
 
@@ -164,7 +164,7 @@ impl Index {
 
     /// Puts the rebuilt index in the place of this one.
     pub(super) fn replace_with(&self, rebuilt: &Self) -> Result<(), Fault> {
-        rebuilt.close();
+        rebuilt.shut();
         let mut current = self.database.write().unwrap_or_else(PoisonError::into_inner);
         current.close();
         let renamed = self.files.rename(REBUILT_FILE, FILE);
@@ -179,9 +179,9 @@ impl Index {
         self.suspect.load(Ordering::Acquire)
     }
 
-    /// Closes the file; the next use opens it again.
-    pub(super) fn close(&self) {
-        self.database().close();
+    /// Closes the file for good.
+    pub(super) fn shut(&self) {
+        self.database().shut();
     }
 
     /// Where an aggregate stands. Two tables must agree about it, since a damaged page can hide a row.

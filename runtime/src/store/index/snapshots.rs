@@ -19,7 +19,7 @@ impl Index {
             return false;
         }
         pending.bytes += size;
-        let slot = (snapshot.key.clone(), snapshot.module);
+        let slot = (snapshot.key.clone(), snapshot.module, snapshot.version);
         if let Some(older) = pending.snapshots.insert(slot, snapshot) {
             pending.bytes -= older.state.len() + 256;
         }
@@ -50,7 +50,7 @@ impl Index {
         // Dropped also when it failed: losing a snapshot costs only time, keeping it for ever costs memory.
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         for written in &waiting {
-            let slot = (written.key.clone(), written.module);
+            let slot = (written.key.clone(), written.module, written.version);
             if pending.snapshots.get(&slot) == Some(written) {
                 pending.snapshots.remove(&slot);
                 pending.bytes -= written.state.len() + 256;
@@ -89,14 +89,25 @@ impl Index {
         module: &ModuleDigest,
         at_most: Version,
     ) -> Result<Option<Snapshot>, IndexError> {
-        let pending = {
+        let waiting = {
             let pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-            let waiting = pending.snapshots.get(&(key.clone(), *module));
-            waiting.filter(|waiting| waiting.version <= at_most).cloned()
+            let slot = |version| (key.clone(), *module, Version(version));
+            let mut range = pending.snapshots.range(slot(0)..=slot(at_most.0));
+            range.next_back().map(|(_, waiting)| waiting.clone())
         };
-        if pending.is_some() {
-            return Ok(pending);
-        }
+        let written = self.written_snapshot(key, module, at_most)?;
+        Ok(waiting
+            .into_iter()
+            .chain(written)
+            .max_by_key(|snapshot| snapshot.version))
+    }
+
+    fn written_snapshot(
+        &self,
+        key: &AggregateKey,
+        module: &ModuleDigest,
+        at_most: Version,
+    ) -> Result<Option<Snapshot>, IndexError> {
         let prefix = keys::aggregate(key);
         let end = keys::snapshot(key, at_most, &ModuleDigest([0xff; 32]));
         self.read(&format!("the snapshots of `{key}`"), |transaction| {

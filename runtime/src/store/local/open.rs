@@ -73,7 +73,7 @@ pub(super) fn open(directory: DataDirectory, options: StoreOptions) -> Result<Sh
         overlay,
         listeners: Listeners::starting_at(last),
         stopping: AtomicBool::new(false),
-        _directory: directory,
+        directory,
     })
 }
 

@@ -169,10 +169,10 @@ impl Log {
         segment.chunk_at(position, next).map(Some)
     }
 
-    /// Closes every file.
-    pub(super) fn close(&self) {
+    /// Closes every file for good.
+    pub(super) fn shut(&self) {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
-        segments.iter().for_each(|segment| segment.close());
+        segments.iter().for_each(|segment| segment.shut());
     }
 
     #[expect(clippy::expect_used, reason = "a log without segments does not open")]

@@ -202,10 +202,12 @@ impl Segment {
             .map_err(|fault| missing(&what(), Found::Fault(fault)))?
             .ok_or_else(|| missing(&what(), Found::Nothing))?;
         let chunk = Chunk::open(self.identity.log_id, bytes).and_then(|chunk| {
-            if chunk.before.chunk == number {
-                Ok(chunk)
-            } else {
+            if chunk.before.chunk != number {
                 Err(Malformed("chunk: it stands under another number"))
+            } else if chunk.epoch > self.identity.epoch {
+                Err(Malformed("chunk: it is of a branch that this log does not know"))
+            } else {
+                Ok(chunk)
             }
         });
         chunk.map_err(|error| ReadError::Damaged {
@@ -253,6 +255,11 @@ impl Segment {
         }
         let known = hints.entry(chunk.before.position).or_insert(chunk.before.chunk);
         *known = (*known).max(chunk.before.chunk);
+    }
+
+    /// Closes the file for good.
+    pub(super) fn shut(&self) {
+        self.database.shut();
     }
 
     /// Closes the file; the next read opens it again.
