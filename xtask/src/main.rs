@@ -1,5 +1,6 @@
 //! The tasks of this workspace: `cargo xtask <task>`. Each does all of its own set-up and asks nothing.
 
+mod bench;
 mod deny;
 mod steps;
 mod workspace;
@@ -14,6 +15,7 @@ usage: cargo xtask <task>
 
   demo [ARGS…]   build annals and run its demo: a server, an account, commands, state, history, the live feed
   test [ARGS…]   build the example modules, then run every test of the workspace; ARGS go to `cargo test`
+  bench [ARGS…]  measure annals beside its floors (docs/benchmark.md); ARGS go to `annals-bench`
   check          formatting, clippy, licences and dependencies, documentation
   ci             check, then test, then the demo once
 ";
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
     let result = match (task.as_deref(), rest.as_slice()) {
         (Some("demo"), _) => demo(&workspace, &mut steps, &rest),
         (Some("test"), _) => test(&workspace, &mut steps, &rest),
+        (Some("bench"), _) => bench::run(&workspace, &mut steps, &rest),
         (Some("check"), []) => check(&workspace, &mut steps),
         (Some("ci"), []) => ci(&workspace, &mut steps),
         (Some("help" | "--help" | "-h"), _) => {
