@@ -13,6 +13,7 @@ mod failing_store;
 mod feed;
 mod hostile;
 mod idempotency;
+mod journey;
 mod kill;
 mod lists;
 mod random;
