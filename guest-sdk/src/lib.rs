@@ -128,3 +128,9 @@ pub mod __rt {
     pub use serde;
     pub use wit_bindgen;
 }
+
+/// The README's code, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+#[derive(Debug)]
+pub struct Readme;

@@ -105,9 +105,15 @@ fn quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
-/// Runs the scripts of a document in `folder`, with the programs of `bin` on the PATH. `replace` is put into effect
-/// on the whole script.
-fn run(document: &str, folder: &Path, bin: &Path, replace: &[(&str, &str)]) -> Result<(), String> {
+/// Runs the scripts of a document in `folder`, with the programs of `bin` on the PATH and some variables set. `replace` is
+/// put into effect on the whole script.
+fn run(
+    document: &str,
+    folder: &Path,
+    bin: &Path,
+    variables: &[(&str, &str)],
+    replace: &[(&str, &str)],
+) -> Result<(), String> {
     let mut script = script(&blocks(document)?)?;
     for (from, to) in replace {
         if !script.contains(from) {
@@ -117,12 +123,14 @@ fn run(document: &str, folder: &Path, bin: &Path, replace: &[(&str, &str)]) -> R
     }
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
     // To a file: a server in the background would hold a pipe open for ever.
-    let log_path = folder.join(".readme.log");
+    let log_folder = tempfile::tempdir().unwrap();
+    let log_path = log_folder.path().join("log");
     let log = std::fs::File::create(&log_path).unwrap();
     let mut child = Command::new("bash")
         .arg("-s")
         .current_dir(folder)
         .env("PATH", path)
+        .envs(variables.iter().copied())
         .stdin(Stdio::piped())
         .stdout(log.try_clone().unwrap())
         .stderr(log)
@@ -149,13 +157,48 @@ fn run(document: &str, folder: &Path, bin: &Path, replace: &[(&str, &str)]) -> R
     }
 }
 
+/// The README, typed by a newcomer at the root of the repository. Only the port is another, so that it is free.
+#[test]
+fn the_readme_holds() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string();
+    let server = format!("http://{free}");
+    let variables = [
+        ("ANNALS_LISTEN", free.as_str()),
+        ("ANNALS_SERVER", server.as_str()),
+    ];
+    let bin = annals_tests::artifacts::binary();
+    let replace = [("127.0.0.1:7070", free.as_str())];
+    if let Err(problem) = run(&readme, &root, bin.parent().unwrap(), &variables, &replace) {
+        panic!("{problem}");
+    }
+}
+
+/// The two commands that the README begins with are the ones that CI runs.
+#[test]
+fn the_readmes_commands_are_cis() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    assert!(
+        readme.contains("```text\ncargo xtask demo\ncargo xtask test\n```"),
+        "they changed in the README"
+    );
+    let ci = std::fs::read_to_string(root.join(".ci/run")).unwrap();
+    assert!(ci.contains("cargo xtask ci"), "CI runs other commands");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn ran(document: &str) -> Result<(), String> {
         let folder = tempfile::tempdir().unwrap();
-        run(document, folder.path(), Path::new("/nowhere"), &[])
+        run(document, folder.path(), Path::new("/nowhere"), &[], &[])
     }
 
     #[test]
@@ -193,7 +236,7 @@ mod tests {
         let document = "```console\n$ echo 127.0.0.1:1\n127.0.0.1:2\n```\n";
         let replace = [("127.0.0.1:1", "127.0.0.1:2")];
         assert_eq!(
-            run(document, folder.path(), Path::new("/nowhere"), &replace),
+            run(document, folder.path(), Path::new("/nowhere"), &[], &replace),
             Ok(())
         );
         assert!(
@@ -201,6 +244,7 @@ mod tests {
                 "```sh\ntrue\n```\n",
                 folder.path(),
                 Path::new("/nowhere"),
+                &[],
                 &replace
             )
             .is_err()
