@@ -77,6 +77,11 @@ impl<Live, Work, Pending> Lane<Live, Work, Pending> {
         }
     }
 
+    /// Whether [`Lane::take_ready`] would give something.
+    pub(crate) fn has_ready(&self) -> bool {
+        self.in_flight.is_none() && !self.queue.is_empty()
+    }
+
     /// The durable head, once it is known.
     pub(crate) fn head(&self) -> Option<Head> {
         self.head

@@ -2,7 +2,7 @@
 //! lane do its work, and hands commits to the store. Nothing it owns is shared, so nothing is locked.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -106,6 +106,8 @@ pub(crate) struct Shard {
     inbox: Receiver<Message>,
     lanes: HashMap<AggregateKey, super::work::Entry>,
     worker: Worker,
+    /// Lanes with work that can be done, each once, in the order in which it came.
+    ready: VecDeque<AggregateKey>,
     stopping: bool,
 }
 
@@ -115,6 +117,7 @@ impl Shard {
             inbox,
             lanes: HashMap::new(),
             worker,
+            ready: VecDeque::new(),
             stopping: false,
         }
     }
@@ -123,11 +126,19 @@ impl Shard {
     pub(crate) fn run(mut self) {
         let mut next_sweep = Instant::now() + SWEEP_EVERY;
         while !(self.stopping && self.lanes.values().all(|entry| entry.lane.is_idle())) {
-            match self.inbox.recv_deadline(next_sweep) {
-                Ok(message) => self.take(message),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+            // What waits is moved into the lanes before the next piece of work is done, so that the lanes' own limits
+            // hold however slow a guest is.
+            if self.ready.is_empty() {
+                match self.inbox.recv_deadline(next_sweep) {
+                    Ok(message) => self.take(message),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => break,
+                }
             }
+            while let Ok(message) = self.inbox.try_recv() {
+                self.take(message);
+            }
+            self.work();
             if Instant::now() >= next_sweep {
                 self.sweep(self.worker.limits().lane_idle);
                 next_sweep = Instant::now() + SWEEP_EVERY;
@@ -149,6 +160,20 @@ impl Shard {
         self.sweep(Duration::ZERO);
     }
 
+    /// One piece of work of the lane whose turn it is.
+    fn work(&mut self) {
+        let Some(key) = self.ready.pop_front() else { return };
+        let Some(entry) = self.lanes.get_mut(&key) else {
+            return;
+        };
+        self.worker.run_one(entry);
+        if entry.lane.has_ready() {
+            self.ready.push_back(key);
+        } else {
+            entry.is_ready = false;
+        }
+    }
+
     fn take(&mut self, message: Message) {
         match message {
             Message::Command(work) => self.queue(Work::Command(work)),
@@ -156,7 +181,7 @@ impl Shard {
             Message::Settled { key, epoch, result } => {
                 if let Some(entry) = self.lanes.get_mut(&key) {
                     self.worker.settle(entry, epoch, result);
-                    self.worker.run(entry);
+                    entry.schedule(&mut self.ready);
                 }
             }
             Message::Activate {
@@ -192,7 +217,7 @@ impl Shard {
                 limit,
             });
         }
-        self.worker.run(entry);
+        entry.schedule(&mut self.ready);
     }
 
     /// Lets the longest idle tenth of the lanes go when there are too many.

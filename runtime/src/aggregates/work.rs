@@ -1,6 +1,10 @@
 //! What a shard does for one lane: bring the live object up, decide, propose, settle, snapshot, evict.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Instant,
+};
 
 use crossbeam_channel::Sender;
 
@@ -30,6 +34,18 @@ pub(crate) struct Entry {
     pub(crate) last_used: Instant,
     /// Version of the newest snapshot that this lane took or came from.
     snapshot: Version,
+    /// Whether the shard has it among the lanes with work to do.
+    pub(crate) is_ready: bool,
+}
+
+impl Entry {
+    /// Puts the lane among those with work to do, once.
+    pub(crate) fn schedule(&mut self, ready: &mut VecDeque<AggregateKey>) {
+        if !self.is_ready && self.lane.has_ready() {
+            self.is_ready = true;
+            ready.push_back(self.key.clone());
+        }
+    }
 }
 
 /// What the worker is made of.
@@ -80,6 +96,7 @@ impl Worker {
             lane,
             last_used: Instant::now(),
             snapshot: Version(0),
+            is_ready: false,
         }
     }
 
@@ -88,14 +105,13 @@ impl Worker {
         LaneEpoch(self.epochs)
     }
 
-    /// Does what the lane has to do, until it waits for a commit or has nothing left.
-    pub(crate) fn run(&mut self, entry: &mut Entry) {
-        while let Some(work) = entry.lane.take_ready() {
-            entry.last_used = Instant::now();
-            match work {
-                Work::Command(work) => self.command(entry, work),
-                Work::State(work) => self.state(entry, work),
-            }
+    /// Does the next thing that the lane has to do, unless it waits for a commit.
+    pub(crate) fn run_one(&mut self, entry: &mut Entry) {
+        entry.last_used = Instant::now();
+        match entry.lane.take_ready() {
+            Some(Work::Command(work)) => self.command(entry, work),
+            Some(Work::State(work)) => self.state(entry, work),
+            None => {}
         }
     }
 
