@@ -2,6 +2,14 @@
 //!
 //! `ARCHITECTURE.md` is the map of the rooms and of what each promises the others.
 
+pub mod aggregates;
+pub mod bus;
+pub mod cli;
+pub mod client;
+pub mod http;
+pub mod modules;
+pub mod server;
 pub mod store;
+pub mod toolchain;
 pub mod vocabulary;
 pub mod wasm;

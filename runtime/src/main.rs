@@ -1,2 +1,7 @@
-//! annals.
-fn main() {}
+//! The `annals` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    annals::cli::main(std::env::args_os())
+}

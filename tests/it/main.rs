@@ -1,1 +1,26 @@
-fn main() {}
+//! The one integration binary: real servers, real bytes. `cargo xtask test` prepares what it needs and runs it.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod activations;
+mod bad_input;
+mod bad_requests;
+mod busy;
+mod clock;
+mod contract;
+mod determinism;
+mod failing_store;
+mod feed;
+mod hostile;
+mod idempotency;
+mod journey;
+mod kill;
+mod lists;
+mod random;
+mod readme;
+mod recovery;
+mod startup;
+mod tidy;
+mod tracer;
+mod uploads;
+mod wire;

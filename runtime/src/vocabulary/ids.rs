@@ -309,10 +309,13 @@ bytes_id!(
 );
 
 impl ModuleDigest {
+    /// Length of [`ModuleDigest::short`], digits.
+    pub const SHORT_LEN: usize = 8;
+
     /// The first eight hexadecimal digits, for people and ETags.
     #[must_use]
     pub fn short(&self) -> String {
-        self.to_string().chars().take(8).collect()
+        self.to_string().chars().take(Self::SHORT_LEN).collect()
     }
 }
 

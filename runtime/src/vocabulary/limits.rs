@@ -1,118 +1,285 @@
 //! Every limit, with its unit and its reason. Nothing in annals is unbounded.
+//!
+//! [`TABLE`] is what `docs/limits.md` is made of, and what `annals serve --limit NAME=VALUE` sets.
 
 use std::time::Duration;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-/// The limits in force. [`Limits::default`] is what the documentation's table shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
-    /// Largest upload, bytes: room for JavaScript and Python guests of 12 to 18 MB.
-    pub module_bytes: usize,
-    /// Largest payload of one command, event or reply, bytes: the host copies it a few times.
-    pub payload_bytes: usize,
-    /// Most events from one command, count: one commit must stay small beside a group.
-    pub events_per_command: usize,
-    /// Most bytes of events from one command, together.
-    pub events_per_command_bytes: usize,
-    /// Largest saved state, bytes: beyond it the snapshot is skipped with a warning.
-    pub snapshot_bytes: usize,
-    /// Largest rendered state, bytes.
-    pub view_bytes: usize,
-    /// Linear memory of one cell, bytes.
-    pub cell_memory_bytes: usize,
-    /// Live aggregates in one cell, count: the blast radius of a trap.
-    pub aggregates_per_cell: usize,
-    /// Cells in the process, count: each reserves address space.
-    pub cells: usize,
-    /// Fuel for instantiating a module and describing it, units of wasmtime.
-    pub describe_fuel: u64,
-    /// Fuel for one `handle`, with the invariants' check and `render` on the same scale.
-    pub handle_fuel: u64,
-    /// Fuel for one `save` or `restore`.
-    pub snapshot_fuel: u64,
-    /// Wall time of one `handle`, the net under the fuel.
-    pub handle_wall: Duration,
-    /// Wall time of one rebuild from the log. There is no fuel verdict on replay: what was once committed
-    /// must stay readable.
-    pub replay_wall: Duration,
-    /// Wall time for describing a module at upload.
-    pub describe_wall: Duration,
-    /// Log lines that one guest call may write, count; the rest is dropped and counted.
-    pub log_lines_per_call: usize,
-    /// Longest log message of a guest with its fields, bytes; the rest is cut.
-    pub log_line_bytes: usize,
-    /// Commands waiting in one lane, count.
-    pub lane_queue: usize,
-    /// Requests waiting at one shard, count.
-    pub shard_queue: usize,
-    /// Payload bytes of commands in flight in the whole process.
-    pub in_flight_bytes: usize,
-    /// Proposals waiting for the writer, count.
-    pub writer_queue: usize,
-    /// Live aggregates in one shard, count; the least recently used are evicted beyond it.
-    pub live_per_shard: usize,
-    /// A lane without a command for this long is evicted.
-    pub lane_idle: Duration,
-    /// Events after which a snapshot is taken, unless the module's manifest says otherwise.
-    pub snapshot_every: u64,
-    /// Events in one page of history or feed, count.
-    pub page_events: usize,
-    /// Payload bytes in one page of history or feed.
-    pub page_bytes: usize,
-    /// Commits kept for subscribers that are a little behind, count; one further behind reads from the store.
-    pub bus_commits: usize,
-    /// SSE and NDJSON subscribers, count.
-    pub subscribers: usize,
-    /// Silence on a live stream before a heartbeat comment.
-    pub heartbeat: Duration,
-    /// Time that accepted requests are given to finish at shutdown.
-    pub shutdown: Duration,
-    /// Open HTTP connections, count.
-    pub connections: usize,
-    /// Request line and headers of one request, bytes.
-    pub header_bytes: usize,
-    /// Time for a client to send the whole of a request's headers or body.
-    pub request_read: Duration,
+/// One limit, for the documentation and for operators.
+#[derive(Debug, Clone, Copy)]
+pub struct Limit {
+    /// Name, in kebab case.
+    pub name: &'static str,
+    /// What is limited.
+    pub what: &'static str,
+    /// `B`, `count`, `fuel` or `ms`.
+    pub unit: &'static str,
+    /// What happens beyond it: a status, or what the server does.
+    pub on_breach: &'static str,
+    /// Why there is such a limit.
+    pub reason: &'static str,
+    /// The largest value that can be set.
+    pub maximum: u64,
+    get: fn(&Limits) -> u64,
+    set: fn(&mut Limits, u64),
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            module_bytes: 32 * MIB,
-            payload_bytes: MIB,
-            events_per_command: 1_000,
-            events_per_command_bytes: 8 * MIB,
-            snapshot_bytes: 16 * MIB,
-            view_bytes: 16 * MIB,
-            cell_memory_bytes: 64 * MIB,
-            aggregates_per_cell: 256,
-            cells: 256,
-            describe_fuel: 200_000_000,
-            handle_fuel: 50_000_000,
-            snapshot_fuel: 1_000_000_000,
-            handle_wall: Duration::from_secs(1),
-            replay_wall: Duration::from_secs(60),
-            describe_wall: Duration::from_secs(5),
-            log_lines_per_call: 64,
-            log_line_bytes: 4 * KIB,
-            lane_queue: 256,
-            shard_queue: 4_096,
-            in_flight_bytes: 64 * MIB,
-            writer_queue: 8_192,
-            live_per_shard: 20_000,
-            lane_idle: Duration::from_secs(60),
-            snapshot_every: 100,
-            page_events: 1_000,
-            page_bytes: 8 * MIB,
-            bus_commits: 4_096,
-            subscribers: 4_096,
-            heartbeat: Duration::from_secs(15),
-            shutdown: Duration::from_secs(20),
-            connections: 8_192,
-            header_bytes: 32 * KIB,
-            request_read: Duration::from_secs(30),
+impl Limit {
+    /// Its value.
+    #[must_use]
+    pub fn get(&self, limits: &Limits) -> u64 {
+        (self.get)(limits)
+    }
+}
+
+/// A limit that cannot be set as asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LimitError {
+    /// No limit has this name.
+    #[error("there is no limit `{0}`; docs/limits.md lists them")]
+    Unknown(String),
+    /// Not a number, zero, or beyond the maximum.
+    #[error("`{name}={found}`: must be a whole number from 1 to {maximum} ({unit})")]
+    OutOfRange {
+        /// The limit.
+        name: &'static str,
+        /// What was asked for.
+        found: String,
+        /// The largest value.
+        maximum: u64,
+        /// Its unit.
+        unit: &'static str,
+    },
+}
+
+/// How a limit's value is written as a number.
+trait Number {
+    fn number(self) -> u64;
+    fn from_number(number: u64) -> Self;
+}
+
+impl Number for u64 {
+    fn number(self) -> u64 {
+        self
+    }
+    fn from_number(number: u64) -> Self {
+        number
+    }
+}
+
+impl Number for usize {
+    fn number(self) -> u64 {
+        self as u64
+    }
+    fn from_number(number: u64) -> Self {
+        Self::try_from(number).unwrap_or(Self::MAX)
+    }
+}
+
+impl Number for Duration {
+    fn number(self) -> u64 {
+        u64::try_from(self.as_millis()).unwrap_or(u64::MAX)
+    }
+    fn from_number(number: u64) -> Self {
+        Self::from_millis(number)
+    }
+}
+
+macro_rules! limits {
+    ($($name:ident: $type:ty = $default:expr, at most $maximum:expr, $unit:literal,
+       $what:literal, on breach $breach:literal, because $reason:literal;)*) => {
+        /// The limits in force. [`Limits::default`] is what the documentation's table shows.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct Limits {
+            $(#[doc = concat!("Limit on ", $what, ", in ", $unit, ". ", $reason)] pub $name: $type,)*
         }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($name: $default,)* }
+            }
+        }
+
+        /// All limits.
+        pub static TABLE: &[Limit] = &[$(Limit {
+            name: stringify!($name),
+            what: $what,
+            unit: $unit,
+            on_breach: $breach,
+            reason: $reason,
+            maximum: $maximum,
+            get: |limits| limits.$name.number(),
+            set: |limits, number| limits.$name = <$type>::from_number(number),
+        },)*];
+    };
+}
+
+limits! {
+    module_bytes: usize = 32 * MIB, at most 256 * MIB as u64, "B",
+        "uploaded module", on breach "413", because "Room for JavaScript and Python guests of 12 to 18 MB.";
+    payload_bytes: usize = MIB, at most 16 * MIB as u64, "B",
+        "payload of one command, event or reply", on breach "413, 422", because "The host copies it a few times.";
+    events_per_command: usize = 1_000, at most 10_000, "count",
+        "events from one command", on breach "422", because "One commit must stay small beside a group.";
+    events_per_command_bytes: usize = 8 * MIB, at most 64 * MIB as u64, "B",
+        "events from one command, together", on breach "422", because "As above.";
+    snapshot_bytes: usize = 16 * MIB, at most 256 * MIB as u64, "B",
+        "saved state of one aggregate", on breach "snapshot skipped, warned", because "It is read back in one piece.";
+    view_bytes: usize = 16 * MIB, at most 64 * MIB as u64, "B",
+        "rendered state of one aggregate", on breach "422", because "It is sent in one piece.";
+    cell_memory_bytes: usize = 64 * MIB, at most 1024 * MIB as u64, "B",
+        "linear memory of one cell", on breach "500, cell retired", because "Shared by the live aggregates of the cell.";
+    aggregates_per_cell: usize = 256, at most 4_096, "count",
+        "live aggregates in one cell", on breach "another cell is opened", because "The blast radius of a trap.";
+    cells: usize = 256, at most 4_096, "count",
+        "cells in the process", on breach "503", because "Each reserves address space.";
+    describe_fuel: u64 = 200_000_000, at most 10_000_000_000, "fuel",
+        "starting a module and asking what it is", on breach "422", because "A module that needs more does not start.";
+    handle_fuel: u64 = 50_000_000, at most 10_000_000_000, "fuel",
+        "one decision, and each other call that a command makes", on breach "422", because "About 50 ms of work.";
+    snapshot_fuel: u64 = 1_000_000_000, at most 100_000_000_000, "fuel",
+        "one save, restore or view of a state", on breach "snapshot skipped, warned", because "Ten megabytes of state fit.";
+    handle_wall: Duration = Duration::from_secs(1), at most 60 * 1_000, "ms",
+        "one decision, by the wall clock", on breach "503", because "The net under the fuel.";
+    replay_wall: Duration = Duration::from_secs(60), at most 3_600 * 1_000, "ms",
+        "one rebuild from the log, by the wall clock", on breach "503", because "There is no fuel verdict on replay: what was once committed must stay readable.";
+    describe_wall: Duration = Duration::from_secs(5), at most 60 * 1_000, "ms",
+        "starting a module and asking what it is, or a save, restore or view, by the wall clock", on breach "422", because "The net under the fuel.";
+    log_lines_per_call: usize = 64, at most 10_000, "count",
+        "log lines of one guest call", on breach "the rest is dropped and counted", because "A module must not fill the server's log.";
+    log_line_bytes: usize = 4 * KIB, at most 64 * KIB as u64, "B",
+        "one log line of a guest with its fields", on breach "the rest is cut", because "As above.";
+    lane_queue: usize = 256, at most 65_536, "count",
+        "commands waiting for one aggregate", on breach "429", because "More would wait longer than a client does.";
+    shard_queue: usize = 4_096, at most 1_048_576, "count",
+        "requests waiting at one shard", on breach "429", because "As above.";
+    in_flight_bytes: usize = 64 * MIB, at most 4_096 * MIB as u64, "B",
+        "payloads of all commands in flight", on breach "429", because "Memory.";
+    live_per_shard: usize = 20_000, at most 1_000_000, "count",
+        "live aggregates in one shard", on breach "the longest idle tenth is evicted", because "Memory.";
+    lane_idle: Duration = Duration::from_secs(60), at most 86_400 * 1_000, "ms",
+        "time without a request before an aggregate is evicted", on breach "evicted", because "Memory.";
+    snapshot_every: u64 = 100, at most 1_000_000, "count",
+        "events after which a state is saved, unless the module says otherwise", on breach "a snapshot is taken", because "Applying 100 events takes well under a millisecond.";
+    snapshot_on_eviction: u64 = 16, at most 1_000_000, "count",
+        "events since the last snapshot that are worth one at eviction", on breach "a snapshot is taken", because "Fewer are applied faster than a snapshot is read.";
+    page_events: usize = 1_000, at most 10_000, "count",
+        "events in one page", on breach "cut, with `next`", because "A page is built in memory.";
+    page_bytes: usize = 8 * MIB, at most 64 * MIB as u64, "B",
+        "payloads in one page", on breach "cut, with `next`", because "As above.";
+    bus_commits: usize = 4_096, at most 1_048_576, "count",
+        "commits kept for subscribers that are a little behind", on breach "`fell-behind`, from the store", because "A tenth of a second at full speed.";
+    bus_commit_bytes: usize = 16 * KIB, at most 1_024 * KIB as u64, "B",
+        "largest commit that is kept there", on breach "read from the store", because "Bounds the memory of the bus.";
+    stream_page_events: usize = 128, at most 1_000, "count",
+        "events that one subscriber is read ahead", on breach "waits for the client", because "What a slow one holds in memory.";
+    stream_page_bytes: usize = 256 * KIB, at most 8 * MIB as u64, "B",
+        "payloads that one subscriber is read ahead", on breach "waits for the client", because "As above; a single larger event still passes.";
+    subscribers: usize = 4_096, at most 65_536, "count",
+        "streams at a time", on breach "429", because "File descriptors and memory.";
+    heartbeat: Duration = Duration::from_secs(15), at most 300 * 1_000, "ms",
+        "silence on a stream", on breach "a comment is sent", because "Proxies close silent connections.";
+    shutdown: Duration = Duration::from_secs(20), at most 600 * 1_000, "ms",
+        "time for accepted requests to finish at shutdown", on breach "connections are cut", because "Supervisors kill after 30 s or more.";
+    connections: usize = 8_192, at most 65_536, "count",
+        "open connections", on breach "waits in the kernel's queue", because "File descriptors.";
+    header_bytes: usize = 32 * KIB, at most 256 * KIB as u64, "B",
+        "request line and headers", on breach "431", because "An id of 255 bytes is 765 when it is encoded.";
+    request_read: Duration = Duration::from_secs(30), at most 600 * 1_000, "ms",
+        "time for a client to send headers or body", on breach "408", because "A connection costs memory.";
+}
+
+impl Limits {
+    /// Sets one limit by name; `-` and `_` are the same.
+    ///
+    /// # Errors
+    /// [`LimitError`] names the limit and what it may be.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), LimitError> {
+        let wanted = name.replace('-', "_");
+        let limit = TABLE.iter().find(|limit| limit.name == wanted);
+        let limit = limit.ok_or_else(|| LimitError::Unknown(name.to_owned()))?;
+        match value.parse() {
+            Ok(number) if (1..=limit.maximum).contains(&number) => {
+                (limit.set)(self, number);
+                Ok(())
+            }
+            _ => Err(LimitError::OutOfRange {
+                name: limit.name,
+                found: value.to_owned(),
+                maximum: limit.maximum,
+                unit: limit.unit,
+            }),
+        }
+    }
+}
+
+/// The table as Markdown, as it stands in `docs/limits.md`.
+#[must_use]
+pub fn markdown() -> String {
+    let defaults = Limits::default();
+    let mut text = String::from(
+        "# Limits\n\nEverything has a limit. This table is generated from `runtime/src/vocabulary/limits.rs`. Set one with \
+         `annals serve --limit NAME=VALUE`.\n\n| name | what | default | maximum | unit | on breach | why |\n\
+         |---|---|---|---|---|---|---|\n",
+    );
+    for limit in TABLE {
+        let Limit {
+            what,
+            unit,
+            on_breach,
+            reason,
+            maximum,
+            ..
+        } = limit;
+        let (name, default) = (limit.name.replace('_', "-"), limit.get(&defaults));
+        text.push_str(&format!(
+            "| `{name}` | {what} | {default} | {maximum} | {unit} | {on_breach} | {reason} |\n"
+        ));
+    }
+    text.push_str(
+        "\nFixed: aggregate ids and idempotency keys 255 B, aggregate types, command names and event types 63 B (400); a \
+         module's identity is its SHA-256.\n",
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_shows_the_table() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/limits.md");
+        if std::env::var_os("ANNALS_BLESS").is_some() {
+            std::fs::write(path, markdown()).unwrap();
+        }
+        let documented = std::fs::read_to_string(path).unwrap();
+        assert_eq!(
+            documented,
+            markdown(),
+            "run this test with ANNALS_BLESS=1 to write docs/limits.md anew"
+        );
+    }
+
+    #[test]
+    fn defaults_are_within_their_maximum_and_every_limit_can_be_set() {
+        for limit in TABLE {
+            let mut limits = Limits::default();
+            assert!(
+                (1..=limit.maximum).contains(&limit.get(&limits)),
+                "{}",
+                limit.name
+            );
+            limits.set(&limit.name.replace('_', "-"), "1").unwrap();
+            assert_eq!(limit.get(&limits), 1, "{}", limit.name);
+            let beyond = (limit.maximum + 1).to_string();
+            for wrong in ["0", "-1", "x", "", beyond.as_str()] {
+                let error = limits.set(limit.name, wrong).unwrap_err();
+                assert!(error.to_string().contains(&limit.maximum.to_string()), "{error}");
+            }
+        }
+        assert!(Limits::default().set("nothing", "1").is_err());
     }
 }

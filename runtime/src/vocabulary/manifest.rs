@@ -69,3 +69,27 @@ impl Manifest {
         self.commands.iter().any(|declared| declared.name == *command)
     }
 }
+
+/// Whether payloads of this media type are JSON.
+#[must_use]
+pub fn is_json(media_type: &str) -> bool {
+    let essence = media_type.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("application/json") || essence.ends_with("+json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_media_types() {
+        for (media_type, json) in [
+            ("application/json", true),
+            ("Application/JSON; charset=utf-8", true),
+            ("application/vnd.x+json", true),
+            ("application/cbor", false),
+        ] {
+            assert_eq!(is_json(media_type), json, "{media_type}");
+        }
+    }
+}

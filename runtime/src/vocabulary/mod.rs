@@ -6,6 +6,7 @@ pub mod commit;
 pub mod cursor;
 pub mod guest;
 pub mod ids;
+pub mod json;
 pub mod limits;
 pub mod manifest;
 
@@ -20,5 +21,6 @@ pub use ids::{
     AggregateId, AggregateKey, AggregateType, CommandName, Epoch, EventType, IdempotencyKey, InvalidName,
     LaneEpoch, LogId, ModuleDigest, Position, RequestHash, Version,
 };
-pub use limits::Limits;
-pub use manifest::{CommandSchema, EventSchema, Manifest};
+pub use json::check_json;
+pub use limits::{LimitError, Limits};
+pub use manifest::{CommandSchema, EventSchema, Manifest, is_json};

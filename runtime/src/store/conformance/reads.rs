@@ -76,10 +76,10 @@ pub(super) fn histories_are_paged(subject: &Subject<'_>) {
         assert_eq!(versions(0, Direction::Forward, 4, 10_000), [1, 2, 3, 4]);
         assert_eq!(versions(5, Direction::Forward, 4, 10_000), [5, 6, 7, 8]);
         assert_eq!(versions(20, Direction::Forward, 4, 10_000), [20, 21]);
-        assert_eq!(versions(22, Direction::Forward, 4, 10_000), []);
+        assert_eq!(versions(22, Direction::Forward, 4, 10_000), [0_u64; 0]);
         assert_eq!(versions(u64::MAX, Direction::Backward, 3, 10_000), [21, 20, 19]);
         assert_eq!(versions(2, Direction::Backward, 3, 10_000), [2, 1]);
-        assert_eq!(versions(0, Direction::Backward, 3, 10_000), []);
+        assert_eq!(versions(0, Direction::Backward, 3, 10_000), [0_u64; 0]);
         assert_eq!(
             versions(4, Direction::Forward, 100, 250),
             [4, 5],

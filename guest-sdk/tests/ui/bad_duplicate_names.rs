@@ -1,0 +1,10 @@
+use annals_sdk::prelude::*;
+
+#[derive(Command)]
+enum AccountCommand {
+    Close,
+    #[command(name = "close")]
+    CloseForGood,
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+use annals_sdk::prelude::*;
+
+#[derive(Aggregate, Default, Serialize, Deserialize)]
+struct Account {}
+
+fn main() {}

@@ -1,0 +1,8 @@
+use annals_sdk::prelude::*;
+
+#[derive(Rejection)]
+enum AccountRejection {
+    NotOpen,
+}
+
+fn main() {}

@@ -1,0 +1,119 @@
+//! The bus: what was committed, as it is committed, for anybody who follows.
+//!
+//! A tokio broadcast carries recent commits. A subscriber that joins late or lags reads from the store and crosses over
+//! to the broadcast without gap or duplicate, because a commit is readable before it is broadcast. Nothing here can slow
+//! the writer: sending to a broadcast never waits.
+
+mod subscription;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use tokio::sync::{broadcast, watch};
+
+use crate::{
+    store::{EventStore, FeedFilter, PageLimit},
+    vocabulary::{Committed, Limits, Position},
+};
+
+pub use subscription::{Delivery, Subscription};
+
+/// What the broadcast carries.
+#[derive(Debug, Clone)]
+pub(crate) enum Signal {
+    /// A commit with events.
+    Commit(Arc<Committed>),
+    /// A commit too large to be kept for those who are behind: it is read from the store.
+    Stored { last: Position },
+}
+
+impl Signal {
+    fn last_position(&self) -> Position {
+        match self {
+            Self::Commit(committed) => committed.last_position(),
+            Self::Stored { last } => *last,
+        }
+    }
+}
+
+/// The handle to the bus.
+#[derive(Debug, Clone)]
+pub struct Bus {
+    store: Arc<dyn EventStore>,
+    sender: broadcast::Sender<Signal>,
+    limits: Arc<Limits>,
+    subscribers: Arc<AtomicUsize>,
+    closed: Arc<watch::Sender<bool>>,
+    closing: Arc<AtomicBool>,
+}
+
+/// No more subscribers are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{limit} subscribers are following already, which is the limit")]
+pub struct TooManySubscribers {
+    /// The limit.
+    pub limit: usize,
+}
+
+impl Bus {
+    /// Follows the store's commits from now on.
+    #[must_use]
+    pub fn new(store: &Arc<dyn EventStore>, limits: &Arc<Limits>) -> Self {
+        let (sender, _) = broadcast::channel(limits.bus_commits);
+        let publish = sender.clone();
+        let commit_bytes = limits.bus_commit_bytes;
+        store.listen(Box::new(move |committed| {
+            if committed.commit.events.is_empty() {
+                return;
+            }
+            let bytes: usize = committed
+                .commit
+                .events
+                .iter()
+                .map(|event| event.payload.len())
+                .sum();
+            let signal = if bytes <= commit_bytes {
+                Signal::Commit(Arc::clone(committed))
+            } else {
+                Signal::Stored {
+                    last: committed.last_position(),
+                }
+            };
+            // An error only says that nobody is listening.
+            drop(publish.send(signal));
+        }));
+        Self {
+            store: Arc::clone(store),
+            sender,
+            limits: Arc::clone(limits),
+            subscribers: Arc::default(),
+            closed: Arc::new(watch::channel(false).0),
+            closing: Arc::default(),
+        }
+    }
+
+    /// Everything after a position that the filter wants, from the store first, then live.
+    ///
+    /// # Errors
+    /// [`TooManySubscribers`].
+    pub fn subscribe(&self, after: Position, filter: FeedFilter) -> Result<Subscription, TooManySubscribers> {
+        let limit = self.limits.subscribers;
+        let room = |count: usize| (count < limit).then_some(count + 1);
+        self.subscribers
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, room)
+            .map_err(|_| TooManySubscribers { limit })?;
+        let page = PageLimit {
+            events: self.limits.stream_page_events,
+            bytes: self.limits.stream_page_bytes,
+        };
+        Ok(Subscription::new(self, after, filter, page))
+    }
+
+    /// Ends every subscription, for shutdown.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.closed.send_replace(true);
+    }
+}

@@ -1,0 +1,132 @@
+//! One line of the input.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use serde::Deserialize;
+
+use crate::{
+    client::RawJson,
+    vocabulary::{AggregateId, AggregateType, CommandName, IdempotencyKey},
+};
+
+/// A command as it stands in the file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    #[serde(rename = "type")]
+    aggregate_type: AggregateType,
+    id: AggregateId,
+    command: CommandName,
+    #[serde(default)]
+    payload: Option<RawJson>,
+    #[serde(default)]
+    key: Option<IdempotencyKey>,
+    #[serde(default)]
+    if_match: Option<u64>,
+}
+
+/// A command to deliver.
+#[derive(Debug)]
+pub(crate) struct LoadCommand {
+    /// Where it stands in the input, from 1.
+    pub(crate) line: u64,
+    pub(crate) aggregate_type: AggregateType,
+    pub(crate) id: AggregateId,
+    pub(crate) command: CommandName,
+    pub(crate) payload: Option<RawJson>,
+    pub(crate) key: Option<String>,
+    pub(crate) if_match: Option<u64>,
+}
+
+impl LoadCommand {
+    /// Reads a line. With the input's hash a command without a key gets one.
+    pub(crate) fn read(line: u64, text: &[u8], input_hash: Option<&str>) -> Result<Self, String> {
+        let written: Written = serde_json::from_slice(text).map_err(|error| problem(&error))?;
+        let key = written.key.map(String::from);
+        Ok(Self {
+            line,
+            aggregate_type: written.aggregate_type,
+            id: written.id,
+            command: written.command,
+            payload: written.payload,
+            key: key.or_else(|| input_hash.map(|hash| format!("load-{hash}-{line}"))),
+            if_match: written.if_match,
+        })
+    }
+
+    /// Which of so many workers takes it: always the same for one aggregate.
+    pub(crate) fn worker(&self, workers: usize) -> usize {
+        let mut hasher = DefaultHasher::new();
+        (self.aggregate_type.as_str(), self.id.as_str()).hash(&mut hasher);
+        let place = hasher.finish() % workers.max(1) as u64;
+        usize::try_from(place).unwrap_or(0)
+    }
+}
+
+/// The reader's message without its line, which is always the first here.
+fn problem(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    match message.rsplit_once(" at line 1 column ") {
+        Some((problem, column)) => format!("{problem} (column {column})"),
+        None => message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_read_with_its_payload_as_it_stands() {
+        let text = br#"{"type":"a","id":"x y","command":"go","payload":{"n":1.10},"key":"k","if_match":7}"#;
+        let command = LoadCommand::read(3, text, Some("hash")).unwrap();
+        assert_eq!(
+            (command.line, command.id.as_str(), command.if_match),
+            (3, "x y", Some(7))
+        );
+        assert_eq!(command.payload.unwrap().get(), r#"{"n":1.10}"#);
+        assert_eq!(command.key.as_deref(), Some("k"));
+    }
+
+    #[test]
+    fn a_missing_key_is_made_of_hash_and_line() {
+        let text = br#"{"type":"a","id":"x","command":"go"}"#;
+        let key = |line, hash| LoadCommand::read(line, text, hash).unwrap().key;
+        assert_eq!(key(3, None), None);
+        assert_eq!(key(3, Some("ab")).as_deref(), Some("load-ab-3"));
+        assert_ne!(key(3, Some("ab")), key(4, Some("ab")));
+    }
+
+    #[test]
+    fn malformed_lines_say_what_is_wrong() {
+        let cases: [(&str, &str); 6] = [
+            ("nonsense", "expected ident (column 2)"),
+            (r#"{"type":"a","id":"x"}"#, "command"),
+            (r#"{"type":"A","id":"x","command":"go"}"#, "[a-z]"),
+            (r#"{"type":"a","id":"..","command":"go"}"#, "proxies"),
+            (r#"{"type":"a","id":"x","command":"go","payloda":{}}"#, "payloda"),
+            (r#"{"type":"a","id":"x","command":"go","if_match":-1}"#, "-1"),
+        ];
+        for (text, part) in cases {
+            let problem = LoadCommand::read(1, text.as_bytes(), None).unwrap_err();
+            assert!(problem.contains(part), "{text}: {problem}");
+        }
+    }
+
+    #[test]
+    fn an_aggregate_keeps_its_worker_and_aggregates_spread() {
+        let worker = |id: usize, workers| {
+            let text = format!(r#"{{"type":"a","id":"x{id}","command":"go"}}"#);
+            LoadCommand::read(1, text.as_bytes(), None)
+                .unwrap()
+                .worker(workers)
+        };
+        let mut taken = [0; 8];
+        for id in 0..1_000 {
+            assert_eq!(worker(id, 8), worker(id, 8));
+            taken[worker(id, 8)] += 1;
+        }
+        assert!(taken.iter().all(|&count| count > 60), "{taken:?}");
+        assert_eq!(worker(1, 1), 0);
+    }
+}

@@ -1,0 +1,185 @@
+//! `annals serve`
+
+use std::{io::IsTerminal, net::SocketAddr, path::PathBuf};
+
+use clap::{Args, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use super::{error::CliError, output::Out};
+use crate::{
+    server::{Server, ServerConfig},
+    vocabulary::Limits,
+};
+
+/// Arguments of `annals serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Where everything is kept; made when it is missing
+    #[arg(long, env = "ANNALS_DATA", value_name = "DIR", default_value = "data")]
+    pub data: PathBuf,
+    /// The address to listen on; port 0 takes a free one
+    #[arg(
+        long,
+        env = "ANNALS_LISTEN",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:7070"
+    )]
+    pub listen: SocketAddr,
+    /// Threads that decide commands; by default one for each processor
+    #[arg(long, env = "ANNALS_SHARDS", value_name = "N", value_parser = super::lists::at_least_one)]
+    pub shards: Option<usize>,
+    /// How the log on standard error is written
+    #[arg(long, env = "ANNALS_LOG", value_name = "FORMAT", default_value = "human")]
+    pub log: LogFormat,
+    /// What is logged, for example info,annals::store=debug
+    #[arg(long, env = "RUST_LOG", value_name = "FILTER", default_value = "info")]
+    pub log_filter: String,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+impl ServeArgs {
+    fn config(&self) -> ServerConfig {
+        ServerConfig {
+            data: self.data.clone(),
+            listen: self.listen,
+            shards: self.shards,
+            limits: Limits::default(),
+        }
+    }
+}
+
+pub(crate) fn run(args: &ServeArgs, out: &mut Out<'_>) -> Result<(), CliError> {
+    start_log(args.log, &args.log_filter)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| CliError::failed(format!("cannot start: {error}")))?;
+    runtime.block_on(serve(args, out))
+}
+
+async fn serve(args: &ServeArgs, out: &mut Out<'_>) -> Result<(), CliError> {
+    let shutdown = shutdown_signal()?;
+    let server = Server::bind(args.config()).await.map_err(not_started)?;
+    let (ready, is_ready) = tokio::sync::oneshot::channel();
+    let serving = server.run(
+        move |address| {
+            // Nobody waits any more only when the server is going down already.
+            let _ = ready.send(address);
+        },
+        shutdown,
+    );
+    let telling = async {
+        match is_ready.await {
+            Ok(address) => tell(args, address, out),
+            // The server did not start; it says why itself.
+            Err(_) => Ok(()),
+        }
+    };
+    let (served, told) = tokio::join!(serving, telling);
+    served.map_err(not_started)?;
+    told
+}
+
+/// The first line of standard output, once requests are served.
+fn tell(args: &ServeArgs, address: SocketAddr, out: &mut Out<'_>) -> Result<(), CliError> {
+    if out.is_json() {
+        let line = serde_json::json!({ "server": format!("http://{address}"), "data": args.data });
+        out.line(&line.to_string())?;
+    } else {
+        out.line(&format!("serving http://{address} from {}", args.data.display()))?;
+    }
+    Ok(out.flush()?)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what map_err wants")]
+fn not_started(error: crate::server::StartError) -> CliError {
+    CliError::failed(error.to_string())
+}
+
+/// Completes at SIGINT (Ctrl-C) or SIGTERM.
+pub(crate) fn shutdown_signal() -> Result<impl Future<Output = ()> + Send + 'static, CliError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let listen =
+        |kind| signal(kind).map_err(|error| CliError::failed(format!("cannot listen for signals: {error}")));
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+fn start_log(format: LogFormat, filter: &str) -> Result<(), CliError> {
+    let filter = EnvFilter::try_new(filter).map_err(|error| {
+        CliError::usage(
+            format!("`{}` is not a log filter: {error}", filter.escape_debug()),
+            "write a level or a list such as info,annals::store=debug",
+        )
+    })?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    let started = match format {
+        LogFormat::Human => log.try_init(),
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    };
+    started.map_err(|error| CliError::failed(format!("cannot start the log: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(listen: SocketAddr) -> ServeArgs {
+        ServeArgs {
+            data: "d".into(),
+            listen,
+            shards: Some(3),
+            log: LogFormat::Human,
+            log_filter: "info".into(),
+        }
+    }
+
+    #[test]
+    fn arguments_become_the_configuration() {
+        let listen: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let config = args(listen).config();
+        assert_eq!(
+            (config.data, config.listen, config.shards),
+            ("d".into(), listen, Some(3))
+        );
+        assert_eq!(config.limits, Limits::default());
+    }
+
+    #[test]
+    fn a_wrong_filter_is_shown() {
+        let error = start_log(LogFormat::Human, "annals=loud").unwrap_err();
+        assert_eq!(error.exit() as u8, 2);
+        assert!(error.to_string().contains("annals=loud"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_named_with_the_fix() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let mut bytes = Vec::new();
+        let error = serve(&args(address), &mut Out::new(false, &mut bytes))
+            .await
+            .unwrap_err();
+        let message = error.to_string();
+        assert!(
+            message.contains(&address.to_string()) && message.contains("--listen"),
+            "{message}"
+        );
+        assert_eq!((error.exit() as u8, bytes.len()), (1, 0));
+    }
+}

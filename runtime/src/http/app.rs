@@ -1,0 +1,99 @@
+//! What the handlers share.
+
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
+
+use axum::{extract::FromRequestParts, http::request::Parts};
+
+use crate::{
+    aggregates::Aggregates,
+    bus::Bus,
+    modules::Modules,
+    store::{EventStore, LogIdentity},
+    vocabulary::{Cursor, Limits, Position},
+};
+
+use super::problem::Problem;
+
+/// Everything that runs behind the handlers.
+#[derive(Debug, Clone)]
+pub struct Running {
+    /// The store, for reads.
+    pub store: Arc<dyn EventStore>,
+    /// The lanes.
+    pub aggregates: Arc<Aggregates>,
+    /// The modules.
+    pub modules: Arc<Modules>,
+    /// The bus.
+    pub bus: Bus,
+}
+
+impl Running {
+    /// The cursor of a position of this log.
+    pub(super) fn cursor(&self, position: Position) -> Cursor {
+        let LogIdentity { log_id, epoch } = self.store.identity();
+        Cursor::new(log_id, epoch, position)
+    }
+}
+
+/// The state of the web server: the socket is open before the store is, so that starting can be told from being down.
+#[derive(Debug, Clone)]
+pub struct App {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    limits: Arc<Limits>,
+    running: OnceLock<Running>,
+    stopping: AtomicBool,
+}
+
+impl App {
+    /// A server that is starting.
+    #[must_use]
+    pub fn new(limits: Arc<Limits>) -> Self {
+        let shared = Shared {
+            limits,
+            running: OnceLock::new(),
+            stopping: AtomicBool::new(false),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// From now on requests are served. Only the first call counts.
+    pub fn started(&self, running: Running) {
+        drop(self.shared.running.set(running));
+    }
+
+    /// From now on the server says that it is shutting down.
+    pub fn stopping(&self) {
+        self.shared.stopping.store(true, Ordering::Release);
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.shared.limits
+    }
+
+    pub(super) fn running(&self) -> Result<&Running, Problem> {
+        if self.shared.stopping.load(Ordering::Acquire) {
+            return Err(Problem::unavailable("the server is shutting down"));
+        }
+        self.shared
+            .running
+            .get()
+            .ok_or_else(|| Problem::unavailable("the server is starting"))
+    }
+}
+
+impl FromRequestParts<App> for Running {
+    type Rejection = Problem;
+
+    async fn from_request_parts(_: &mut Parts, app: &App) -> Result<Self, Problem> {
+        app.running().cloned()
+    }
+}

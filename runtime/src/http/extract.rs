@@ -1,0 +1,373 @@
+//! Taking requests apart. What is wrong with one is answered with a problem, never with a bare string.
+
+use axum::{
+    body::Body,
+    extract::{FromRequestParts, Query as AxumQuery, RawPathParams},
+    http::{HeaderMap, HeaderName, header, request::Parts},
+};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use percent_encoding::percent_decode_str;
+use serde::de::DeserializeOwned;
+
+use crate::vocabulary::{AggregateKey, AggregateType, IdempotencyKey, is_json};
+
+use super::{app::App, problem::Problem};
+
+/// The parameters of the path, percent-decoded.
+#[derive(Debug)]
+pub(super) struct Path(Vec<(String, String)>);
+
+impl FromRequestParts<App> for Path {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let params = RawPathParams::from_request_parts(parts, app)
+            .await
+            .map_err(|_| not_utf8("path", parts.uri.path()))?;
+        Ok(Self(
+            params
+                .iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+        ))
+    }
+}
+
+impl Path {
+    /// One parameter as text.
+    pub(super) fn text(&self, name: &str) -> &str {
+        self.0
+            .iter()
+            .find(|(key, _)| key == name)
+            .map_or("", |(_, value)| value.as_str())
+    }
+
+    /// One parameter, parsed.
+    pub(super) fn parse<T>(&self, name: &str) -> Result<T, Problem>
+    where
+        T: std::str::FromStr,
+        Problem: From<T::Err>,
+    {
+        Ok(self.text(name).parse()?)
+    }
+
+    /// `{type}` and `{id}`.
+    pub(super) fn aggregate(&self) -> Result<AggregateKey, Problem> {
+        Ok(AggregateKey::new(self.parse("type")?, self.parse("id")?))
+    }
+
+    /// `{type}`.
+    pub(super) fn aggregate_type(&self) -> Result<AggregateType, Problem> {
+        self.parse("type")
+    }
+}
+
+/// Text of a path or query that decodes to bytes that are not UTF-8. The offending part is what lies between separators.
+fn not_utf8(what: &str, encoded: &str) -> Problem {
+    let undecodable = |part: &&str| percent_decode_str(part).decode_utf8().is_err();
+    let part = encoded
+        .split(['/', '&', '='])
+        .find(undecodable)
+        .unwrap_or(encoded);
+    let found: String = part.chars().take(80).collect();
+    let detail = format!("`{found}` in the {what} does not decode to UTF-8");
+    Problem::malformed(detail, "percent-encode the UTF-8 bytes of the text").with("found", found)
+}
+
+/// The query, with unknown parameters refused.
+#[derive(Debug)]
+pub(super) struct Query<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequestParts<App> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
+        let encoded = parts.uri.query().unwrap_or_default();
+        // Form decoding would put replacement characters there, and the parameter would mean something else.
+        if percent_decode_str(encoded).decode_utf8().is_err() {
+            return Err(not_utf8("query", encoded));
+        }
+        match AxumQuery::<T>::try_from_uri(&parts.uri) {
+            Ok(AxumQuery(query)) => Ok(Self(query)),
+            Err(error) => {
+                let detail = format!(
+                    "the query `{}`: {}",
+                    parts.uri.query().unwrap_or_default(),
+                    error.body_text()
+                );
+                Err(Problem::malformed(
+                    detail,
+                    "GET /openapi.json lists the parameters of each path",
+                ))
+            }
+        }
+    }
+}
+
+/// For paths that take no query.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NoParameters {}
+
+/// Reads a whole body of at most `limit` bytes.
+pub(super) async fn read_body(app: &App, body: Body, what: &str, limit: usize) -> Result<Bytes, Problem> {
+    let declared = body_size(&body);
+    if declared.is_some_and(|size| size > limit as u64) {
+        return Err(Problem::too_large(what, limit));
+    }
+    let within = app.limits().request_read;
+    let collected = tokio::time::timeout(within, Limited::new(body, limit).collect()).await;
+    match collected {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::too_large(what, limit)),
+        Ok(Err(error)) => Err(Problem::malformed(
+            format!("{what} could not be read: {error}"),
+            "send the whole body",
+        )),
+        Err(_) => Err(Problem::new(
+            408,
+            "request-timeout",
+            "The request came too slowly",
+            format!("{what} did not arrive within {} s", within.as_secs()),
+        )
+        .fix("send it faster, or in smaller parts")),
+    }
+}
+
+fn body_size(body: &Body) -> Option<u64> {
+    axum::body::HttpBody::size_hint(body).exact()
+}
+
+/// One header as text; given twice, it is refused.
+pub(super) fn header_text(headers: &HeaderMap, name: &str) -> Result<Option<String>, Problem> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    if values.next().is_some() {
+        return Err(Problem::malformed(
+            format!("`{name}` is given more than once"),
+            "send it once",
+        ));
+    }
+    let text = std::str::from_utf8(value.as_bytes())
+        .map_err(|_| Problem::malformed(format!("`{name}` is not UTF-8"), "send UTF-8 text"))?;
+    Ok(Some(text.to_owned()))
+}
+
+/// `Idempotency-Key`.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Problem> {
+    let key = header_text(headers, "idempotency-key")?;
+    Ok(key.map(|key| key.parse()).transpose()?)
+}
+
+/// `Correlation-Id` and the like: opaque text within the limits of an idempotency key.
+pub(super) fn opaque_id(headers: &HeaderMap, name: &'static str) -> Result<Option<String>, Problem> {
+    let Some(text) = header_text(headers, name)? else {
+        return Ok(None);
+    };
+    let checked: Result<IdempotencyKey, _> = text.parse();
+    match checked {
+        Ok(_) => Ok(Some(text)),
+        Err(error) => Err(Problem::malformed(
+            format!("`{name}: {}` {}", error.found, error.problem),
+            "send 1 to 255 bytes of text without control characters",
+        )),
+    }
+}
+
+/// `traceparent` of W3C Trace Context; one that is not well-formed, or one of several, is left out, as that
+/// specification demands.
+pub(super) fn traceparent(headers: &HeaderMap) -> Option<String> {
+    let text = header_text(headers, "traceparent").ok()??;
+    let lengths: Vec<usize> = text.split('-').map(str::len).collect();
+    let hex = text
+        .bytes()
+        .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'));
+    (hex && lengths.len() >= 4 && lengths.starts_with(&[2, 32, 16, 2]) && text.len() <= 255).then_some(text)
+}
+
+/// Checks that a body's media type is the one expected. None means the expected one.
+pub(super) fn check_content_type(headers: &HeaderMap, expected: &[&str]) -> Result<(), Problem> {
+    let Some(found) = header_text(headers, header::CONTENT_TYPE.as_str())? else {
+        return Ok(());
+    };
+    let essence = found
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    let fits = |expected: &&str| essence == **expected || (is_json(expected) && is_json(&essence));
+    if expected.iter().any(fits) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        415,
+        "unsupported-media-type",
+        "A media type that is not taken here",
+        format!("`Content-Type: {found}` is not taken here"),
+    )
+    .fix(format!("send `Content-Type: {}`", expected.join("` or `")))
+    .with(
+        "supported",
+        expected
+            .iter()
+            .map(|&name| name.into())
+            .collect::<Vec<serde_json::Value>>(),
+    ))
+}
+
+/// The first of the offered media types that `Accept` takes; the first one when there is no such header.
+pub(super) fn negotiate<'a>(headers: &HeaderMap, offered: &[&'a str]) -> Result<&'a str, Problem> {
+    let first = offered.first().copied().unwrap_or_default();
+    let accept: Vec<String> = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+        .collect();
+    if accept.is_empty() {
+        return Ok(first);
+    }
+    let accept = accept.join(",");
+    let ranges: Vec<MediaRange> = accept.split(',').enumerate().filter_map(media_range).collect();
+    let rated = offered.iter().filter_map(|media_type| {
+        // The most specific range that covers a media type speaks for it, also when it says no.
+        let speaks = ranges.iter().filter(|range| range.covers(media_type));
+        let speaks = speaks.min_by_key(|range| (range.breadth(), range.at))?;
+        (speaks.quality > 0.0).then_some((speaks, *media_type))
+    });
+    let best = rated.min_by(|(a, _), (b, _)| {
+        let order = b.quality.total_cmp(&a.quality);
+        order.then((a.breadth(), a.at).cmp(&(b.breadth(), b.at)))
+    });
+    if let Some((_, media_type)) = best {
+        return Ok(media_type);
+    }
+    Err(Problem::new(
+        406,
+        "not-acceptable",
+        "No media type that you accept",
+        format!("`Accept: {accept}` names nothing that is offered here"),
+    )
+    .fix(format!("accept `{}`", offered.join("` or `")))
+    .with(
+        "supported",
+        offered
+            .iter()
+            .map(|&name| name.into())
+            .collect::<Vec<serde_json::Value>>(),
+    ))
+}
+
+/// One element of `Accept`.
+struct MediaRange {
+    name: String,
+    quality: f32,
+    /// Its place in the header: of equals, the first is preferred.
+    at: usize,
+}
+
+impl MediaRange {
+    fn covers(&self, media_type: &str) -> bool {
+        let family = self.name.strip_suffix("/*");
+        self.name == "*/*"
+            || self.name == media_type
+            || family.is_some_and(|family| media_type.split('/').next() == Some(family))
+    }
+
+    /// 0 for one media type, 1 for a family, 2 for all.
+    fn breadth(&self) -> usize {
+        self.name.matches('*').count()
+    }
+}
+
+fn media_range((at, text): (usize, &str)) -> Option<MediaRange> {
+    let mut parts = text.split(';').map(str::trim);
+    let name = parts
+        .next()
+        .filter(|range| !range.is_empty())?
+        .to_ascii_lowercase();
+    let quality = |part: &str| {
+        let (name, value) = part.split_once('=')?;
+        name.trim()
+            .eq_ignore_ascii_case("q")
+            .then(|| value.trim().parse().unwrap_or(0.0))
+    };
+    let quality = parts.find_map(quality).unwrap_or(1.0);
+    Some(MediaRange { name, quality, at })
+}
+
+/// The name of the header that tells a repeated answer from a first one.
+pub(super) const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn with(name: HeaderName, value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(name, HeaderValue::from_static(value))])
+    }
+
+    #[test]
+    fn accept_is_negotiated() {
+        let offered = ["application/json", "text/event-stream"];
+        for (accept, chosen) in [
+            ("*/*", Some("application/json")),
+            ("text/event-stream", Some("text/event-stream")),
+            (
+                "application/json;q=0.5, text/event-stream",
+                Some("text/event-stream"),
+            ),
+            ("text/*", Some("text/event-stream")),
+            ("image/png", None),
+            ("application/json;q=0", None),
+            ("application/json;q=0, */*", Some("text/event-stream")),
+            ("*/*;q=0.1, text/event-stream;q=0.1", Some("text/event-stream")),
+            ("text/event-stream, application/json", Some("text/event-stream")),
+            ("application/json; Q=0.2, text/*; q=0.1", Some("application/json")),
+            ("*/*;q=0", None),
+            ("*/*;q=high", None),
+        ] {
+            assert_eq!(
+                negotiate(&with(header::ACCEPT, accept), &offered).ok(),
+                chosen,
+                "{accept}"
+            );
+        }
+        assert_eq!(
+            negotiate(&HeaderMap::new(), &offered).ok(),
+            Some("application/json")
+        );
+    }
+
+    #[test]
+    fn content_types_are_checked() {
+        for (found, taken) in [
+            ("application/json", true),
+            ("application/json; charset=utf-8", true),
+            ("application/vnd.bank+json", true),
+            ("application/x-www-form-urlencoded", false),
+            ("text/plain", false),
+        ] {
+            let headers = with(header::CONTENT_TYPE, found);
+            assert_eq!(
+                check_content_type(&headers, &["application/json"]).is_ok(),
+                taken,
+                "{found}"
+            );
+        }
+        assert!(check_content_type(&HeaderMap::new(), &["application/json"]).is_ok());
+    }
+
+    #[test]
+    fn traceparents_are_kept_when_well_formed() {
+        let name = HeaderName::from_static("traceparent");
+        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert_eq!(traceparent(&with(name.clone(), good)).as_deref(), Some(good));
+        assert_eq!(traceparent(&with(name, "00-nothex")), None);
+    }
+}

@@ -1,0 +1,17 @@
+//! The web room: the only one that names axum. Handlers take a request apart, make one call, and render the answer;
+//! every failure becomes a problem document in one table.
+
+mod app;
+mod cloudevent;
+mod etag;
+mod extract;
+mod linger;
+mod openapi;
+mod problem;
+mod routes;
+mod serve;
+mod sse;
+
+pub use app::{App, Running};
+pub use problem::Problem;
+pub use serve::serve;

@@ -1,0 +1,121 @@
+//! The paths and their handlers.
+
+mod aggregates;
+mod commands;
+mod events;
+mod modules;
+mod operations;
+
+use axum::{
+    Router,
+    http::{HeaderValue, header},
+    response::{IntoResponse, Response},
+    routing::{get, post, put},
+};
+use tower_http::{catch_panic::CatchPanicLayer, trace::TraceLayer};
+
+use super::{
+    app::App,
+    problem::{Problem, method_not_allowed, not_found, panicked},
+};
+
+/// Every path of the server; `/openapi.json` describes the same ones, which a test compares.
+#[cfg(test)]
+pub(super) const PATHS: [(&str, &[&str]); 14] = [
+    ("/v1/aggregates", &["get"]),
+    ("/v1/aggregates/{type}", &["get"]),
+    ("/v1/aggregates/{type}/{id}", &["get"]),
+    ("/v1/aggregates/{type}/{id}/commands/{command}", &["post"]),
+    ("/v1/aggregates/{type}/{id}/events", &["get"]),
+    ("/v1/aggregates/{type}/{id}/outcomes/{key}", &["get"]),
+    ("/v1/events", &["get"]),
+    ("/v1/modules", &["get", "post"]),
+    ("/v1/modules/{digest}", &["get"]),
+    ("/v1/deployments/{type}", &["get", "put"]),
+    ("/livez", &["get"]),
+    ("/readyz", &["get"]),
+    ("/openapi.json", &["get"]),
+    ("/", &["get"]),
+];
+
+/// The whole server as a service.
+pub(super) fn router(app: App) -> Router {
+    Router::new()
+        .route("/", get(operations::root))
+        .route("/v1/aggregates", get(aggregates::types))
+        .route("/v1/aggregates/{type}", get(aggregates::of_type))
+        .route("/v1/aggregates/{type}/{id}", get(aggregates::state))
+        .route(
+            "/v1/aggregates/{type}/{id}/commands/{command}",
+            post(commands::send),
+        )
+        .route("/v1/aggregates/{type}/{id}/events", get(events::history))
+        .route(
+            "/v1/aggregates/{type}/{id}/outcomes/{key}",
+            get(commands::outcome),
+        )
+        .route("/v1/events", get(events::feed))
+        .route("/v1/modules", get(modules::all).post(modules::upload))
+        .route("/v1/modules/{digest}", get(modules::one))
+        .route(
+            "/v1/deployments/{type}",
+            put(modules::activate).get(modules::deployments),
+        )
+        .route("/livez", get(operations::live))
+        .route("/readyz", get(operations::ready))
+        .route("/openapi.json", get(operations::openapi))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(TraceLayer::new_for_http().make_span_with(request_span))
+        .with_state(app)
+}
+
+fn request_span(request: &axum::http::Request<axum::body::Body>) -> tracing::Span {
+    tracing::debug_span!("request", method = %request.method(), path = request.uri().path())
+}
+
+/// A JSON answer.
+fn json(value: &serde_json::Value) -> Response {
+    json_text(value.to_string())
+}
+
+/// A JSON answer that is text already.
+fn json_text(text: String) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+    ];
+    (headers, text).into_response()
+}
+
+/// Runs what may block on a thread that may.
+async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+    let span = tracing::Span::current();
+    tokio::task::spawn_blocking(move || span.in_scope(call))
+        .await
+        .map_err(|error| {
+            Problem::new(500, "internal", "The server failed", error.to_string())
+                .fix("this is a defect of the server; please report it with the server's log")
+        })
+}
+
+/// The page size asked for, within the limit.
+fn page_limit(app: &App, asked: Option<usize>) -> Result<usize, Problem> {
+    let max = app.limits().page_events;
+    match asked {
+        None => Ok(max),
+        Some(limit) if (1..=max).contains(&limit) => Ok(limit),
+        Some(limit) => Err(Problem::malformed(
+            format!("`limit={limit}` is not within 1 and {max}"),
+            format!("ask for 1 to {max} at a time and follow the `next` link"),
+        )),
+    }
+}
+
+/// Points to the next page.
+fn link_next(response: &mut Response, path: &str) {
+    if let Ok(value) = HeaderValue::try_from(format!("<{path}>; rel=\"next\"")) {
+        response.headers_mut().insert(header::LINK, value);
+    }
+}

@@ -1,0 +1,140 @@
+//! Accepting connections: how many, how long a client may take for its headers, and how the server ends.
+
+use std::{convert::Infallible, future::Future, sync::Arc};
+
+use axum::{
+    Router,
+    body::Body,
+    http::{Request, header},
+    response::{IntoResponse, Response},
+};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+};
+use tokio::{net::TcpListener, sync::Semaphore};
+use tower::ServiceExt;
+
+use crate::vocabulary::Limits;
+
+use super::{app::App, linger::Lingering, problem::Problem, routes::router};
+
+/// Time after a failed accept before the next: a shortage of file descriptors passes, or does not, by itself.
+const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// Serves until `shutdown` completes; then takes no more connections, and returns once the open ones have ended or the
+/// time for that is over.
+pub async fn serve(app: App, listener: TcpListener, limits: Arc<Limits>, shutdown: impl Future<Output = ()>) {
+    let router = router(app);
+    let mut http = hyper::server::conn::http1::Builder::new();
+    // No `pipeline_flush`: with it hyper's own answers to what it cannot parse would never leave its buffer.
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits.request_read)
+        // What is a little too large is read, so that the answer can say so; beyond that hyper gives up without words.
+        .max_buf_size((2 * limits.header_bytes).max(8 * 1024));
+    let graceful = GracefulShutdown::new();
+    let connections = Arc::new(Semaphore::new(limits.connections));
+    tokio::pin!(shutdown);
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept(&listener, &connections) => accepted,
+            () = &mut shutdown => break,
+        };
+        let Some((stream, permit)) = accepted else {
+            continue;
+        };
+        let (router, header_bytes) = (router.clone(), limits.header_bytes);
+        let service = service_fn(move |request| answer(router.clone(), request, header_bytes));
+        let connection = http.serve_connection(TokioIo::new(stream), service);
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended");
+            }
+            drop(permit);
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(limits.shutdown, graceful.shutdown())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            limit_s = limits.shutdown.as_secs(),
+            "connections were still open when the time to stop was over"
+        );
+    }
+}
+
+async fn answer(
+    router: Router,
+    request: Request<Incoming>,
+    header_bytes: usize,
+) -> Result<Response, Infallible> {
+    let refused = check_size(&request, header_bytes);
+    // A client that waits for leave to send its body has nothing under way that would have to be read.
+    let waits = request.headers().contains_key(header::EXPECT);
+    let request = request.map(|body| {
+        if waits {
+            Body::new(body)
+        } else {
+            Lingering::new(body).into()
+        }
+    });
+    match refused {
+        Ok(()) => router.oneshot(request).await,
+        Err(problem) => Ok(problem.into_response()),
+    }
+}
+
+/// The request line and headers as they came, all but the last line ends.
+fn check_size<B>(request: &Request<B>, limit: usize) -> Result<(), Problem> {
+    let target = request
+        .uri()
+        .path_and_query()
+        .map_or(0, |target| target.as_str().len());
+    if target > limit {
+        let detail = format!("the path and query have {target} bytes; the limit is {limit}");
+        return Err(Problem::new(414, "uri-too-long", "The path is too long", detail)
+            .fix("ids have at most 255 bytes; send what is long in the body")
+            .with("limit_bytes", limit));
+    }
+    let headers = request.headers().iter();
+    let headers: usize = headers
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
+    if target + headers > limit {
+        let detail = format!(
+            "the request line and headers have {} bytes; the limit is {limit}",
+            target + headers
+        );
+        return Err(
+            Problem::new(431, "headers-too-large", "The headers are too large", detail)
+                .fix("send fewer or shorter headers")
+                .with("limit_bytes", limit),
+        );
+    }
+    Ok(())
+}
+
+async fn accept(
+    listener: &TcpListener,
+    connections: &Arc<Semaphore>,
+) -> Option<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    // Beyond the limit clients wait in the kernel's own queue, which is bounded too.
+    let permit = Arc::clone(connections).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => {
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "no TCP_NODELAY");
+            }
+            Some((stream, permit))
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a connection could not be accepted");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            None
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! A cell: one store, one instance of a module, up to a few hundred live aggregates.
+
+use std::{fmt, marker::PhantomData, sync::Arc, sync::atomic, time::Duration, time::Instant};
+
+use wasmtime::{Store, component::ResourceAny};
+
+use super::{
+    applied::{AppliedEvent, ApplyRefusal, batches},
+    bindings::annals::aggregate::types as wit,
+    budget::Budget,
+    call::{guarded, instantiate, store_for},
+    decision::{Handled, at_most, checked},
+    fault::Fault,
+    guest::{Guest, wit_context},
+    host::CellPermit,
+    limiter::CellData,
+    live::{Live, Rendered},
+    module::Module,
+};
+use crate::vocabulary::{AggregateId, Context, GuestCommand};
+
+/// Events applied in one call during replay.
+const REPLAY_BATCH_EVENTS: usize = 512;
+/// Payload applied in one call during replay: the guest's memory never shrinks, so batches stay small.
+const REPLAY_BATCH_BYTES: usize = 256 << 10;
+
+/// One store with one instance of a module. It belongs to the thread that made it; that thread needs a stack of 4 MiB.
+///
+/// Any [`Fault`] retires the cell: its memory is given back at once and every later call answers [`Fault::Retired`].
+pub struct Cell {
+    module: Arc<Module>,
+    serial: u64,
+    live: usize,
+    engaged: Option<Engaged>,
+    /// A store may move between threads but never be used by two; shards rely on the stronger rule.
+    _single_thread: PhantomData<std::cell::Cell<()>>,
+}
+
+struct Engaged {
+    store: Store<CellData>,
+    guest: Guest,
+    _permit: CellPermit,
+}
+
+impl Cell {
+    /// Makes a cell and starts the module in it.
+    ///
+    /// # Errors
+    /// [`Fault::CellLimit`] when the process has as many cells as it may have; else whatever the module's start
+    /// function did.
+    pub fn new(module: &Arc<Module>) -> Result<Self, Fault> {
+        static SERIAL: atomic::AtomicU64 = atomic::AtomicU64::new(0);
+        let permit = module.host.cell_permit()?;
+        let limits = module.limits();
+        let budget = Budget::start(module.class, limits);
+        let mut store = store_for(
+            &module.host,
+            Arc::clone(&module.identity),
+            module.class.memory_bytes(limits),
+        )?;
+        let instance = instantiate(&mut store, budget, &module.pre)?;
+        let guest = Guest::load(&mut store, &module.exports, &instance)
+            .map_err(|error| Fault::host(format!("finding the module's exports: {error:#}")))?;
+        Ok(Self {
+            module: Arc::clone(module),
+            serial: SERIAL.fetch_add(1, atomic::Ordering::Relaxed),
+            live: 0,
+            engaged: Some(Engaged {
+                store,
+                guest,
+                _permit: permit,
+            }),
+            _single_thread: PhantomData,
+        })
+    }
+
+    /// The module that runs here.
+    #[must_use]
+    pub fn module(&self) -> &Arc<Module> {
+        &self.module
+    }
+
+    /// Whether a fault ended the cell.
+    #[must_use]
+    pub fn is_retired(&self) -> bool {
+        self.engaged.is_none()
+    }
+
+    /// Whether the cell should take no more aggregates because its memory, which never shrinks, has reached three
+    /// quarters of its limit. What lives here may go on until it is moved.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.engaged.as_ref().is_some_and(|engaged| {
+            let limiter = &engaged.store.data().limiter;
+            limiter.resident() >= limiter.limit() / 4 * 3
+        })
+    }
+
+    /// Live aggregates here, count.
+    #[must_use]
+    pub fn live(&self) -> usize {
+        self.live
+    }
+
+    /// Whether another aggregate may be placed here.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        !self.is_retired() && !self.is_draining() && self.live < self.module.limits().aggregates_per_cell
+    }
+
+    /// Linear memory in use, bytes: a high-water mark. 0 once retired.
+    #[must_use]
+    pub fn resident_bytes(&self) -> usize {
+        self.engaged
+            .as_ref()
+            .map_or(0, |engaged| engaged.store.data().limiter.resident())
+    }
+
+    /// The aggregate at version 0.
+    ///
+    /// # Errors
+    /// Any [`Fault`]; it retires the cell.
+    pub fn create(&mut self, id: &AggregateId) -> Result<Live, Fault> {
+        self.require_place()?;
+        let budget = Budget::command(
+            self.module.class,
+            self.module.limits(),
+            "bytes logged by the constructor",
+        );
+        let resource = self.call(budget, |store, guest| {
+            guest.aggregate.instance().call_constructor(store, id.as_str())
+        })?;
+        Ok(self.settle(resource))
+    }
+
+    /// The aggregate as it was saved. The inner error is the module's refusal: replay from the log then.
+    ///
+    /// # Errors
+    /// Any [`Fault`]; it retires the cell.
+    pub fn restore(&mut self, id: &AggregateId, state: &[u8]) -> Result<Result<Live, String>, Fault> {
+        self.require_place()?;
+        let budget = Budget::restore(self.module.class, self.module.limits());
+        let answer = self.call(budget, |store, guest| match &guest.snapshots {
+            Some(snapshots) => snapshots.call_restore(store, id.as_str(), state),
+            None => Ok(Err(NO_SNAPSHOTS.to_owned())),
+        })?;
+        Ok(answer.map(|resource| self.settle(resource)))
+    }
+
+    /// Decides. The state does not change; what was decided is to be given to [`Cell::apply_decided`].
+    ///
+    /// # Errors
+    /// Any [`Fault`]; it retires the cell. An answer over a limit of [`Limits`](crate::vocabulary::Limits) is [`Fault::TooLarge`], one with
+    /// undeclared events, bad names or payloads that are not in the declared encoding is [`Fault::BadOutput`].
+    pub fn handle(
+        &mut self,
+        live: &Live,
+        context: &Context,
+        command: &GuestCommand,
+    ) -> Result<Handled, Fault> {
+        let resource = self.own(live)?;
+        let budget = Budget::decision(self.module.class, self.module.limits());
+        let fuel_given = budget.fuel;
+        let (answer, fuel_left) = self.call(budget, |store, guest| {
+            let answer = guest.aggregate.instance().call_handle(
+                &mut *store,
+                resource,
+                wit_context(context),
+                wit::Command {
+                    name: command.name.as_str(),
+                    payload: &command.payload,
+                },
+            )?;
+            Ok((answer, store.get_fuel()?))
+        })?;
+        let outcome = checked(answer, &self.module).inspect_err(|_| self.retire())?;
+        Ok(Handled {
+            fuel: fuel_given.unwrap_or_default().saturating_sub(fuel_left),
+            outcome,
+        })
+    }
+
+    /// Applies events of the log. There is no fuel verdict: what was once committed must stay readable. The limit is
+    /// [`Limits::replay_wall`](crate::vocabulary::Limits::replay_wall), counted over all calls for the same `live`. The inner error is the module's refusal;
+    /// release `live` then, since the events before may have been applied.
+    ///
+    /// # Errors
+    /// Any [`Fault`]; it retires the cell.
+    pub fn apply(
+        &mut self,
+        live: &Live,
+        events: &[AppliedEvent<'_>],
+    ) -> Result<Result<(), ApplyRefusal>, Fault> {
+        let limit = self.module.limits().replay_wall;
+        for batch in batches(events, REPLAY_BATCH_EVENTS, REPLAY_BATCH_BYTES) {
+            let Some(left) = limit
+                .checked_sub(live.replayed.get())
+                .filter(|left| !left.is_zero())
+            else {
+                self.retire();
+                return Err(Fault::Deadline { limit });
+            };
+            let budget = Budget::replay(left);
+            let started = Instant::now();
+            let answer = self
+                .apply_batch(live, batch, budget)
+                .map_err(|fault| match fault {
+                    Fault::Deadline { .. } => Fault::Deadline { limit },
+                    other => other,
+                })?;
+            live.replayed
+                .set(live.replayed.get().saturating_add(started.elapsed()));
+            if answer.is_err() {
+                return Ok(answer);
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Applies events that were just decided and are not committed yet, under the budget of a command: events that
+    /// take too long to apply must not get into the log.
+    ///
+    /// # Errors
+    /// As for [`Cell::apply`], and [`Fault::OutOfFuel`].
+    pub fn apply_decided(
+        &mut self,
+        live: &Live,
+        events: &[AppliedEvent<'_>],
+    ) -> Result<Result<(), ApplyRefusal>, Fault> {
+        if events.is_empty() {
+            return self.own(live).map(|_| Ok(()));
+        }
+        self.apply_batch(
+            live,
+            events,
+            Budget::command(self.module.class, self.module.limits(), "bytes of the refusal"),
+        )
+    }
+
+    fn apply_batch(
+        &mut self,
+        live: &Live,
+        events: &[AppliedEvent<'_>],
+        budget: Budget,
+    ) -> Result<Result<(), ApplyRefusal>, Fault> {
+        let resource = self.own(live)?;
+        let events: Vec<_> = events.iter().map(AppliedEvent::as_wit).collect();
+        let answer = self.call(budget, |store, guest| {
+            guest.aggregate.instance().call_apply(store, resource, &events)
+        })?;
+        Ok(answer.map_err(ApplyRefusal::from))
+    }
+
+    /// The state as bytes. The inner error says why there is none: the module has no snapshots or refuses, or the
+    /// state is over [`Limits::snapshot_bytes`](crate::vocabulary::Limits::snapshot_bytes).
+    ///
+    /// # Errors
+    /// Any [`Fault`]; it retires the cell. A state over twice the limit is one.
+    pub fn save(&mut self, live: &Live) -> Result<Result<Vec<u8>, String>, Fault> {
+        let resource = self.own(live)?;
+        let limit = self.module.limits().snapshot_bytes;
+        let budget = Budget::save(self.module.class, self.module.limits());
+        let answer = self.call(budget, |store, guest| match &guest.snapshots {
+            Some(snapshots) => snapshots.call_save(store, resource),
+            None => Ok(Err(NO_SNAPSHOTS.to_owned())),
+        })?;
+        Ok(answer.and_then(|state| match state.len() {
+            found if found > limit => Err(format!("the saved state has {found} bytes; the limit is {limit}")),
+            _ => Ok(state),
+        }))
+    }
+
+    /// The state as JSON. The inner error is the module's, in words.
+    ///
+    /// # Errors
+    /// Any [`Fault`]; it retires the cell. A state over [`Limits::view_bytes`](crate::vocabulary::Limits::view_bytes) is one, and one that is not JSON.
+    pub fn render(&mut self, live: &Live) -> Result<Result<Rendered, String>, Fault> {
+        let resource = self.own(live)?;
+        let limit = self.module.limits().view_bytes;
+        let budget = Budget::render(self.module.class, self.module.limits());
+        let answer = self.call(budget, |store, guest| match &guest.view {
+            Some(view) => Ok(view.call_render(store, resource)?.map(Some)),
+            None => Ok(Ok(None)),
+        })?;
+        let rendered = match answer {
+            Err(problem) => return Ok(Err(problem)),
+            Ok(None) => Rendered::NoView,
+            Ok(Some(None)) => Rendered::Ended,
+            Ok(Some(Some(state))) => Rendered::State(state),
+        };
+        if let Rendered::State(state) = &rendered {
+            at_most("bytes of the rendered state", state.len(), limit).inspect_err(|_| self.retire())?;
+            if let Err(error) = crate::vocabulary::check_json(state.as_bytes()) {
+                self.retire();
+                return Err(Fault::bad_output(format!(
+                    "the rendered state is not JSON: {error}"
+                )));
+            }
+        }
+        Ok(Ok(rendered))
+    }
+
+    /// What should hold and does not, in words; empty when all is well or when the module checks nothing.
+    ///
+    /// # Errors
+    /// Any [`Fault`]; it retires the cell.
+    pub fn broken_invariants(&mut self, live: &Live) -> Result<Vec<String>, Fault> {
+        let resource = self.own(live)?;
+        let budget = Budget::command(
+            self.module.class,
+            self.module.limits(),
+            "bytes of the broken invariants",
+        );
+        self.call(budget, |store, guest| match &guest.invariants {
+            Some(invariants) => invariants.call_check(store, resource),
+            None => Ok(Vec::new()),
+        })
+    }
+
+    /// Gives a live aggregate's place free.
+    ///
+    /// # Errors
+    /// Any [`Fault`] of the module's destructor; it retires the cell. [`Fault::Retired`] means that there was nothing
+    /// left to do.
+    pub fn release(&mut self, live: Live) -> Result<(), Fault> {
+        let resource = self.own(&live)?;
+        let budget = Budget::command(
+            self.module.class,
+            self.module.limits(),
+            "bytes logged by the destructor",
+        );
+        self.call(budget, |store, _| resource.resource_drop(store))?;
+        self.live -= 1;
+        Ok(())
+    }
+
+    fn settle(&mut self, resource: ResourceAny) -> Live {
+        self.live += 1;
+        Live {
+            resource,
+            cell: self.serial,
+            replayed: std::cell::Cell::new(Duration::ZERO),
+        }
+    }
+
+    fn require_place(&mut self) -> Result<(), Fault> {
+        let limit = self.module.limits().aggregates_per_cell;
+        if self.live >= limit && !self.is_retired() {
+            self.retire();
+            return Err(Fault::HandleLimit { limit });
+        }
+        Ok(())
+    }
+
+    fn own(&mut self, live: &Live) -> Result<ResourceAny, Fault> {
+        if self.is_retired() {
+            return Err(Fault::Retired);
+        }
+        if live.cell != self.serial {
+            self.retire();
+            return Err(Fault::host(
+                "a live aggregate was used with a cell that it does not live in",
+            ));
+        }
+        Ok(live.resource)
+    }
+
+    fn call<R>(
+        &mut self,
+        budget: Budget,
+        body: impl FnOnce(&mut Store<CellData>, &Guest) -> wasmtime::Result<R>,
+    ) -> Result<R, Fault> {
+        let engaged = self.engaged.as_mut().ok_or(Fault::Retired)?;
+        let guest = &engaged.guest;
+        guarded(&mut engaged.store, budget, |store| body(store, guest)).inspect_err(|_| self.retire())
+    }
+
+    /// Ends the cell and gives its memory back.
+    fn retire(&mut self) {
+        self.engaged = None;
+        self.live = 0;
+    }
+}
+
+impl fmt::Debug for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cell")
+            .field("serial", &self.serial)
+            .field("module", &self.module)
+            .field("live", &self.live)
+            .field("retired", &self.is_retired())
+            .finish_non_exhaustive()
+    }
+}
+
+const NO_SNAPSHOTS: &str = "the module has no `snapshots` interface";

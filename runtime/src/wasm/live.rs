@@ -1,0 +1,27 @@
+//! A live aggregate, and what can be seen of it.
+
+use std::time::Duration;
+
+use wasmtime::component::ResourceAny;
+
+/// One live aggregate inside a [`Cell`](super::Cell). It is a cache of the log and nothing else.
+///
+/// Give it back with [`Cell::release`](super::Cell::release); one that is just dropped occupies its place until the cell ends.
+#[derive(Debug)]
+#[must_use = "a live aggregate that is not released occupies its cell until the cell ends"]
+pub struct Live {
+    pub(super) resource: ResourceAny,
+    pub(super) cell: u64,
+    pub(super) replayed: std::cell::Cell<Duration>,
+}
+
+/// A state as the module shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rendered {
+    /// JSON.
+    State(String),
+    /// The aggregate has ended: deleted, or closed for good.
+    Ended,
+    /// The module has no view: its states cannot be read.
+    NoView,
+}

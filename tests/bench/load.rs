@@ -1,0 +1,285 @@
+//! The load generator: keep-alive connections on one thread, each with one request under way.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use tokio::task::JoinSet;
+
+use crate::{
+    failed::Failed,
+    numbers::nanos,
+    wire::{Answer, Wire},
+};
+
+/// What one connection asks, one request after the other.
+pub(crate) trait Script: Send + 'static {
+    /// Puts the next request into the empty buffer; false when there is none.
+    fn next(&mut self, request: &mut Vec<u8>) -> bool;
+
+    /// Takes the answer to the last request. An error ends the benchmark.
+    fn answered(&mut self, answer: &Answer<'_>) -> Result<(), Failed>;
+}
+
+/// How long requests are sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Span {
+    /// Until no script has another request.
+    ToTheEnd,
+    /// For a time, of which the beginning is not counted.
+    Timed { warm_up: Duration, measured: Duration },
+}
+
+/// No step of the benchmark takes longer, unless something hangs.
+const LONGEST: Duration = Duration::from_secs(3_600);
+/// How long after the end of the measured time the last answers may come.
+const LAST_ANSWERS: Duration = Duration::from_secs(60);
+
+/// What was seen within the measured time.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// Of answers with a 2xx, nanoseconds each.
+    pub(crate) latencies: Vec<u64>,
+    /// Answers with a 2xx by the second in which they came.
+    pub(crate) per_second: Vec<u64>,
+    /// All other answers, by status. Those of the warm-up too: none is ever overlooked.
+    pub(crate) refused: BTreeMap<u16, u64>,
+    /// The text of one of them.
+    pub(crate) refusal: Option<String>,
+    /// The measured time.
+    pub(crate) time: Duration,
+}
+
+impl Seen {
+    /// Answers with a 2xx.
+    pub(crate) fn answered(&self) -> u64 {
+        self.latencies.len() as u64
+    }
+
+    pub(crate) fn refused_total(&self) -> u64 {
+        self.refused.values().sum()
+    }
+
+    /// Ends the benchmark when anything but a 2xx came.
+    pub(crate) fn all_answered(&self, what: &str) -> Result<(), Failed> {
+        match &self.refusal {
+            None => Ok(()),
+            Some(text) => Err(Failed::new(format!(
+                "{what}: {} answers were not 2xx; one of them: {text}",
+                self.refused_total()
+            ))),
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.latencies.extend(other.latencies);
+        for (second, number) in other.per_second.into_iter().enumerate() {
+            self.count(second, number);
+        }
+        for (status, number) in other.refused {
+            *self.refused.entry(status).or_default() += number;
+        }
+        self.refusal = self.refusal.take().or(other.refusal);
+    }
+
+    fn count(&mut self, second: usize, number: u64) {
+        if self.per_second.len() <= second {
+            self.per_second.resize(second + 1, 0);
+        }
+        if let Some(count) = self.per_second.get_mut(second) {
+            *count += number;
+        }
+    }
+}
+
+/// Runs one script for each connection, and gives the scripts back.
+pub(crate) fn drive<S: Script>(
+    address: SocketAddr,
+    scripts: Vec<S>,
+    span: Span,
+) -> Result<(Seen, Vec<S>), Failed> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failed::io("start the load generator", &error))?;
+    let limit = match span {
+        Span::ToTheEnd => LONGEST,
+        Span::Timed { warm_up, measured } => warm_up + measured + LAST_ANSWERS,
+    };
+    runtime.block_on(async {
+        tokio::time::timeout(limit, converse_all(address, scripts, span))
+            .await
+            .map_err(|_| Failed::new(format!("some answers have not come within {} s", limit.as_secs())))?
+    })
+}
+
+async fn converse_all<S: Script>(
+    address: SocketAddr,
+    scripts: Vec<S>,
+    span: Span,
+) -> Result<(Seen, Vec<S>), Failed> {
+    let mut connections = Vec::with_capacity(scripts.len());
+    for script in scripts {
+        connections.push((Wire::open(address).await?, script));
+    }
+    let clock = Clock::start(span);
+    let mut running = JoinSet::new();
+    for (wire, script) in connections {
+        running.spawn(converse(wire, script, clock));
+    }
+    let mut all = Seen::default();
+    let mut scripts = Vec::with_capacity(running.len());
+    while let Some(ended) = running.join_next().await {
+        let (seen, script) =
+            ended.map_err(|error| Failed::new(format!("a connection panicked: {error}")))??;
+        all.add(seen);
+        scripts.push(script);
+    }
+    all.time = clock.time();
+    // The second in which the last answers came is not a whole one.
+    if let Span::Timed { measured, .. } = span {
+        all.per_second.resize(measured.as_secs() as usize, 0);
+    }
+    Ok((all, scripts))
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    from: Instant,
+    until: Option<Instant>,
+}
+
+impl Clock {
+    fn start(span: Span) -> Self {
+        let now = Instant::now();
+        match span {
+            Span::ToTheEnd => Self {
+                from: now,
+                until: None,
+            },
+            Span::Timed { warm_up, measured } => Self {
+                from: now + warm_up,
+                until: Some(now + warm_up + measured),
+            },
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() >= until)
+    }
+
+    /// Whether an answer at this instant counts: a rate is made of what was finished within the time.
+    fn counts(&self, at: Instant) -> bool {
+        at >= self.from && self.until.is_none_or(|until| at < until)
+    }
+
+    fn time(&self) -> Duration {
+        self.until.unwrap_or_else(Instant::now) - self.from
+    }
+}
+
+async fn converse<S: Script>(mut wire: Wire, mut script: S, clock: Clock) -> Result<(Seen, S), Failed> {
+    let mut seen = Seen::default();
+    let mut request = Vec::with_capacity(512);
+    while !clock.is_over() {
+        request.clear();
+        if !script.next(&mut request) {
+            break;
+        }
+        let asked = Instant::now();
+        let answer = wire.ask(&request).await?;
+        let now = Instant::now();
+        script.answered(&answer)?;
+        if !answer.is_success() {
+            *seen.refused.entry(answer.status).or_default() += 1;
+            seen.refusal.get_or_insert_with(|| answer.text());
+        } else if clock.counts(now) {
+            seen.latencies.push(nanos(now - asked));
+            seen.count((now - clock.from).as_secs() as usize, 1);
+        }
+    }
+    Ok((seen, script))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read, Write},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    /// Sends as often as it may; the server refuses every second request.
+    struct Asking {
+        left: usize,
+        successes: usize,
+    }
+
+    impl Script for Asking {
+        fn next(&mut self, request: &mut Vec<u8>) -> bool {
+            request.extend_from_slice(b"ask!");
+            self.left = self.left.saturating_sub(1);
+            self.left > 0
+        }
+
+        fn answered(&mut self, answer: &Answer<'_>) -> Result<(), Failed> {
+            self.successes += usize::from(answer.is_success());
+            Ok(())
+        }
+    }
+
+    fn server() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                std::thread::spawn(move || {
+                    let mut request = [0; 4];
+                    let mut statuses = ["200 OK", "429 Too Many Requests"].iter().cycle();
+                    while stream.read_exact(&mut request).is_ok() {
+                        let status = statuses.next().unwrap();
+                        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\n\r\nhi");
+                        stream.write_all(answer.as_bytes()).unwrap();
+                    }
+                });
+            }
+        });
+        address
+    }
+
+    fn scripts(connections: usize, left: usize) -> Vec<Asking> {
+        (0..connections).map(|_| Asking { left, successes: 0 }).collect()
+    }
+
+    #[test]
+    fn everything_is_sent_and_every_refusal_counted() {
+        let (seen, scripts) = drive(server(), scripts(3, 11), Span::ToTheEnd).unwrap();
+        assert_eq!((seen.answered(), seen.refused_total()), (15, 15));
+        assert_eq!(seen.refused, BTreeMap::from([(429, 15)]));
+        assert_eq!(scripts.iter().map(|script| script.successes).sum::<usize>(), 15);
+        let refused = seen.all_answered("the test").unwrap_err().to_string();
+        assert!(
+            refused.contains("15 answers") && refused.contains("429 hi"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn the_warm_up_is_cut_off() {
+        let span = Span::Timed {
+            warm_up: Duration::from_millis(300),
+            measured: Duration::from_secs(1),
+        };
+        let (seen, scripts) = drive(server(), scripts(2, usize::MAX), span).unwrap();
+        let sent = scripts.iter().map(|script| script.successes as u64).sum::<u64>();
+        assert!(
+            seen.answered() > 0 && seen.answered() < sent,
+            "{} of {sent}",
+            seen.answered()
+        );
+        assert_eq!(seen.per_second, [seen.answered()]);
+        assert_eq!(seen.time, Duration::from_secs(1));
+    }
+}

@@ -1,0 +1,325 @@
+//! Processes that are measured: starting them, what processor time they took, and ending them.
+
+use std::{
+    fs::{self, File},
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use annals_tests::http::Connection;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::{args::Args, failed::Failed, format};
+
+/// How long a server may take to stop before that counts as a failure.
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+
+/// What every measurement needs: what was asked for, the binary, and a folder of this run's own.
+#[derive(Debug)]
+pub(crate) struct Bench<'a> {
+    pub(crate) args: &'a Args,
+    pub(crate) annals: PathBuf,
+    pub(crate) dir: PathBuf,
+}
+
+impl<'a> Bench<'a> {
+    pub(crate) fn prepare(args: &'a Args) -> Result<Self, Failed> {
+        let program = std::env::current_exe().map_err(|error| Failed::io("find this program", &error))?;
+        let beside = program.parent().unwrap_or(Path::new("."));
+        let annals = args.annals.clone().unwrap_or_else(|| beside.join("annals"));
+        if !annals.is_file() {
+            return Err(Failed::new(format!(
+                "{} is missing: `cargo xtask bench` builds it, --annals names another one",
+                annals.display()
+            )));
+        }
+        let parent = args
+            .dir
+            .clone()
+            .unwrap_or_else(|| beside.parent().unwrap_or(beside).join("bench"));
+        let dir = parent.join(format!("run-{}", std::process::id()));
+        fs::create_dir_all(&dir).map_err(|error| Failed::io(&format!("create {}", dir.display()), &error))?;
+        Ok(Self { args, annals, dir })
+    }
+
+    /// A server on new data.
+    pub(crate) fn server(&self, name: &str) -> Result<Service, Failed> {
+        let data = self.dir.join(name);
+        self.server_on(&data)
+    }
+
+    fn server_on(&self, data: &Path) -> Result<Service, Failed> {
+        let mut command = Command::new(&self.annals);
+        command
+            .args(["--json", "serve", "--listen", "127.0.0.1:0", "--data"])
+            .arg(data);
+        Service::start(command, &data.with_extension("log"), Some(data))
+    }
+
+    /// The same data in another process. Without restarts: the same process, for stores that keep nothing.
+    pub(crate) fn restart(&self, service: Service, how: End) -> Result<Service, Failed> {
+        if self.args.no_restart {
+            return Ok(service);
+        }
+        let data = service.data.clone().unwrap_or_default();
+        service.end(how)?;
+        self.server_on(&data)
+    }
+
+    /// The component that was named, or the one that `annals build` makes of an example.
+    pub(crate) fn component(&self, given: Option<&Path>, example: &str) -> Result<Vec<u8>, Failed> {
+        let path = match given {
+            Some(path) => path.to_owned(),
+            None => self.build(example)?,
+        };
+        fs::read(&path).map_err(|error| Failed::io(&format!("read {}", path.display()), &error))
+    }
+
+    fn build(&self, example: &str) -> Result<PathBuf, Failed> {
+        let folder = checkout().join("examples").join(example);
+        let output = Command::new(&self.annals)
+            .arg("build")
+            .arg(&folder)
+            .stderr(Stdio::inherit())
+            .output()
+            .map_err(|error| Failed::io(&format!("run {}", self.annals.display()), &error))?;
+        let printed = String::from_utf8_lossy(&output.stdout);
+        match printed.lines().last() {
+            Some(path) if output.status.success() => Ok(path.into()),
+            _ => Err(Failed::new(format!(
+                "annals build {}: {}",
+                folder.display(),
+                output.status
+            ))),
+        }
+    }
+}
+
+impl Drop for Bench<'_> {
+    fn drop(&mut self) {
+        if self.args.keep {
+            eprintln!("the data is in {}", self.dir.display());
+        } else if let Err(error) = fs::remove_dir_all(&self.dir) {
+            eprintln!(
+                "{}",
+                Failed::io(&format!("remove {}", self.dir.display()), &error)
+            );
+        }
+    }
+}
+
+/// The root of the checkout that this program was built from.
+pub(crate) fn checkout() -> &'static Path {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.parent().unwrap_or(package)
+}
+
+/// How a server ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It finishes what it does (SIGTERM).
+    Stopped,
+    /// It is given no time (SIGKILL).
+    Killed,
+}
+
+/// A process that listens.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) address: SocketAddr,
+    /// From its start until it answered.
+    pub(crate) started_in: Duration,
+    child: Child,
+    data: Option<PathBuf>,
+    log: PathBuf,
+}
+
+impl Service {
+    /// Starts a process whose first line says where it listens; what it logs goes to a file.
+    pub(crate) fn start(mut command: Command, log: &Path, data: Option<&Path>) -> Result<Self, Failed> {
+        let stderr = File::options()
+            .create(true)
+            .append(true)
+            .open(log)
+            .map_err(|error| Failed::io(&format!("write {}", log.display()), &error))?;
+        let started = Instant::now();
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            .spawn()
+            .map_err(|error| Failed::io(&format!("start {}", command.get_program().display()), &error))?;
+        let first = child
+            .stdout
+            .take()
+            .and_then(|output| BufReader::new(output).lines().next());
+        let first = first.and_then(Result::ok).unwrap_or_default();
+        let address = address_of(&first);
+        let mut service = Self {
+            // Replaced below, or dropped with the process.
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            started_in: started.elapsed(),
+            child,
+            data: data.map(Path::to_owned),
+            log: log.to_owned(),
+        };
+        match address {
+            Some(address) => service.address = address,
+            None => return Err(service.failed(&format!("did not start; its first line is `{first}`"))),
+        }
+        Ok(service)
+    }
+
+    /// A connection for what is not measured.
+    pub(crate) fn connect(&self) -> Result<Connection, Failed> {
+        Connection::open(self.address).map_err(|error| Failed::io("connect to the server", &error))
+    }
+
+    /// Uploads a module, which becomes the active one of its type.
+    pub(crate) fn upload(&self, module: &[u8]) -> Result<(), Failed> {
+        let headers = [("content-type", "application/wasm")];
+        let answer = self.connect()?.request("POST", "/v1/modules", &headers, module);
+        let answer = answer.map_err(|error| Failed::io("upload a module", &error))?;
+        if (200..300).contains(&answer.status) {
+            Ok(())
+        } else {
+            Err(Failed::new(format!(
+                "upload: {} {}",
+                answer.status,
+                answer.text()
+            )))
+        }
+    }
+
+    /// Processor time that it has taken so far.
+    pub(crate) fn processor_time(&self) -> Result<Duration, Failed> {
+        processor_time(&self.child.id().to_string())
+    }
+
+    /// The most memory that it had at any time, bytes.
+    pub(crate) fn peak_memory(&self) -> Result<u64, Failed> {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status =
+            fs::read_to_string(&path).map_err(|error| Failed::io(&format!("read {path}"), &error))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok())
+            .map(|kilobytes| kilobytes * 1024)
+            .ok_or_else(|| Failed::new(format!("{path} has no VmHWM")))
+    }
+
+    /// Ends it, and waits until it is gone.
+    pub(crate) fn end(mut self, how: End) -> Result<(), Failed> {
+        if how == End::Killed {
+            self.child
+                .kill()
+                .map_err(|error| Failed::io("kill the server", &error))?;
+            self.child
+                .wait()
+                .map_err(|error| Failed::io("wait for the server", &error))?;
+            return Ok(());
+        }
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            kill_process(pid, Signal::TERM).map_err(|error| Failed::io("stop the server", &error.into()))?;
+        }
+        let deadline = Instant::now() + STOP_LIMIT;
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) if status.success() => return Ok(()),
+                Ok(Some(status)) => return Err(self.failed(&format!("ended with {status}"))),
+                Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+                Ok(None) => {
+                    return Err(self.failed(&format!("did not stop within {}", format::seconds(STOP_LIMIT))));
+                }
+                Err(error) => return Err(Failed::io("wait for the server", &error)),
+            }
+        }
+    }
+
+    /// A failure of this process, with the end of its log.
+    fn failed(&self, what: &str) -> Failed {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let last: Vec<&str> = log.lines().rev().take(10).collect();
+        let last: Vec<&str> = last.into_iter().rev().collect();
+        Failed::new(format!(
+            "the server {what}. The end of its log:\n{}",
+            last.join("\n")
+        ))
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // It may have ended already; then both say so, and nothing is to be done.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn address_of(line: &str) -> Option<SocketAddr> {
+    let line: Value = serde_json::from_str(line).ok()?;
+    let url = line.get("server")?.as_str()?;
+    url.strip_prefix("http://")?.trim_end_matches('/').parse().ok()
+}
+
+/// Processor time of this process so far.
+pub(crate) fn own_processor_time() -> Result<Duration, Failed> {
+    processor_time("self")
+}
+
+/// User and system time of all threads, from `/proc/<pid>/stat`: the same source for every process.
+fn processor_time(process: &str) -> Result<Duration, Failed> {
+    let path = format!("/proc/{process}/stat");
+    let stat = fs::read_to_string(&path).map_err(|error| Failed::io(&format!("read {path}"), &error))?;
+    let ticks = ticks(&stat).ok_or_else(|| Failed::new(format!("{path} is not understood: {stat}")))?;
+    Ok(Duration::from_secs_f64(
+        ticks as f64 / rustix::param::clock_ticks_per_second() as f64,
+    ))
+}
+
+/// `utime` + `stime`, the fields 14 and 15; the name, field 2, may contain anything, but ends with the last bracket.
+fn ticks(stat: &str) -> Option<u64> {
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
+    let (user, system) = (
+        fields.next()?.parse::<u64>().ok()?,
+        fields.next()?.parse::<u64>().ok()?,
+    );
+    Some(user + system)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_lines_have_an_address() {
+        let ready = "{\"server\":\"http://127.0.0.1:4711\",\"data\":\"d\"}";
+        assert_eq!(address_of(ready), "127.0.0.1:4711".parse().ok());
+        assert_eq!(address_of("serving http://127.0.0.1:4711"), None);
+    }
+
+    #[test]
+    fn processor_time_is_read_past_any_name() {
+        let stat = "7 (a) b) S 1 7 7 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 3 0 1 2 3";
+        assert_eq!(ticks(stat), Some(300));
+        assert!(own_processor_time().is_ok());
+    }
+
+    #[test]
+    fn a_process_that_does_not_start_shows_its_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo the reason >&2; echo nonsense"]);
+        let failed = Service::start(command, &dir.path().join("log"), None)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            failed.contains("`nonsense`") && failed.contains("the reason"),
+            "{failed}"
+        );
+    }
+}

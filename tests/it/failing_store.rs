@@ -1,0 +1,272 @@
+//! Commits that fail, below the lanes: no answer says success, nobody sees a state that is not durable, and the next command
+//! decides on what is.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, mpsc},
+    time::Duration,
+};
+
+use annals::{
+    aggregates::{
+        Aggregates, Answer, CommandError, CommandRequest, Preconditions, RenderedState, StateRequest,
+    },
+    modules::Modules,
+    store::{
+        AppendError, CommitListener, Completion, Direction, EventStore, FeedFilter, FeedPage, Head,
+        LogIdentity, MemoryStore, PageLimit, Proposal, ReadError, Snapshot, StoredModule,
+    },
+    vocabulary::{
+        AggregateId, AggregateKey, AggregateType, Clock, Committed, IdempotencyKey, Limits, ModuleDigest,
+        Position, RecordedEvent, SystemClock, Version,
+    },
+    wasm::{Host, HostOptions},
+};
+use annals_tests::guests;
+use bytes::Bytes;
+
+/// What becomes of one append.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Written,
+    /// Not written, and the store knows it.
+    Refused,
+    /// Not written, but the store cannot know.
+    Lost,
+    /// Written, but the store cannot know.
+    WrittenUnknown,
+    /// Said to be in conflict, as after a write by somebody else.
+    Conflict,
+}
+
+#[derive(Debug)]
+struct Failing {
+    inner: MemoryStore,
+    fates: Mutex<VecDeque<Fate>>,
+}
+
+impl EventStore for Failing {
+    fn append(&self, proposal: Proposal, done: Completion) {
+        let fate = self.fates.lock().unwrap().pop_front().unwrap_or(Fate::Written);
+        let unknown = || AppendError::Unknown {
+            reason: "injected".into(),
+        };
+        match fate {
+            Fate::Written => self.inner.append(proposal, done),
+            Fate::WrittenUnknown => {
+                let (written, is_written) = mpsc::channel();
+                self.inner.append(
+                    proposal,
+                    Box::new(move |result| written.send(result.is_ok()).unwrap()),
+                );
+                assert!(is_written.recv().unwrap());
+                done(Err(unknown()));
+            }
+            Fate::Lost => done(Err(unknown())),
+            Fate::Refused => done(Err(AppendError::Unavailable {
+                reason: "injected".into(),
+                retry_after: Duration::from_secs(1),
+            })),
+            Fate::Conflict => done(Err(AppendError::Conflict {
+                head: proposal.expected,
+            })),
+        }
+    }
+    fn identity(&self) -> LogIdentity {
+        self.inner.identity()
+    }
+    fn last_position(&self) -> Position {
+        self.inner.last_position()
+    }
+    fn listen(&self, listener: CommitListener) -> Position {
+        self.inner.listen(listener)
+    }
+    fn head(&self, key: &AggregateKey) -> Result<Head, ReadError> {
+        self.inner.head(key)
+    }
+    fn outcome(
+        &self,
+        key: &AggregateKey,
+        idem: &IdempotencyKey,
+    ) -> Result<Option<Arc<Committed>>, ReadError> {
+        self.inner.outcome(key, idem)
+    }
+    fn history(
+        &self,
+        key: &AggregateKey,
+        from: Version,
+        direction: Direction,
+        limit: PageLimit,
+    ) -> Result<Vec<RecordedEvent>, ReadError> {
+        self.inner.history(key, from, direction, limit)
+    }
+    fn feed(&self, after: Position, filter: &FeedFilter, limit: PageLimit) -> Result<FeedPage, ReadError> {
+        self.inner.feed(after, filter, limit)
+    }
+    fn aggregates(
+        &self,
+        aggregate_type: &AggregateType,
+        after: Option<&AggregateId>,
+        limit: usize,
+    ) -> Result<Vec<(AggregateId, Head)>, ReadError> {
+        self.inner.aggregates(aggregate_type, after, limit)
+    }
+    fn save_snapshot(&self, snapshot: Snapshot) {
+        self.inner.save_snapshot(snapshot);
+    }
+    fn snapshot(
+        &self,
+        key: &AggregateKey,
+        module: &ModuleDigest,
+        at_most: Version,
+    ) -> Result<Option<Snapshot>, ReadError> {
+        self.inner.snapshot(key, module, at_most)
+    }
+    fn put_module(&self, module: &StoredModule, bytes: &[u8]) -> Result<(), AppendError> {
+        self.inner.put_module(module, bytes)
+    }
+    fn modules(&self) -> Result<Vec<StoredModule>, ReadError> {
+        self.inner.modules()
+    }
+    fn module_bytes(&self, digest: &ModuleDigest) -> Result<Option<Bytes>, ReadError> {
+        self.inner.module_bytes(digest)
+    }
+    fn cache_key(&self) -> [u8; 32] {
+        self.inner.cache_key()
+    }
+    fn close(&self) {
+        self.inner.close();
+    }
+}
+
+struct Bench {
+    store: Arc<Failing>,
+    aggregates: Arc<Aggregates>,
+    key: AggregateKey,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let store = Arc::new(Failing {
+            inner: MemoryStore::new(),
+            fates: Mutex::default(),
+        });
+        let shared: Arc<dyn EventStore> = Arc::<Failing>::clone(&store);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let aggregates =
+            Arc::new(Aggregates::start(&shared, &clock, &Arc::new(Limits::default()), 1).unwrap());
+        let options = HostOptions {
+            limits: Limits::default(),
+            cache_dir: None,
+            cache_key: [0; 32],
+        };
+        let modules = Modules::open(&shared, Host::new(options).unwrap(), &aggregates, &clock).unwrap();
+        modules.upload(&guests::counter(), false).unwrap();
+        let key = AggregateKey::new("counter".parse().unwrap(), "a".parse().unwrap());
+        Self {
+            store,
+            aggregates,
+            key,
+        }
+    }
+
+    fn fate(&self, fates: &[Fate]) {
+        self.store.fates.lock().unwrap().extend(fates);
+    }
+
+    fn add(&self, idempotency: Option<&str>) -> Result<Answer, CommandError> {
+        let (reply, answer) = mpsc::channel();
+        let request = CommandRequest {
+            key: self.key.clone(),
+            command: "add".parse().unwrap(),
+            payload: Bytes::from_static(b"{\"by\":1}"),
+            idempotency: idempotency.map(|key| key.parse().unwrap()),
+            preconditions: Preconditions::default(),
+            actor: None,
+            correlation_id: None,
+            causation_id: None,
+            traceparent: None,
+        };
+        self.aggregates
+            .send(request, Box::new(move |result| reply.send(result).unwrap()));
+        answer
+            .recv_timeout(Duration::from_secs(30))
+            .expect("every request is answered")
+    }
+
+    fn sum(&self) -> (u64, String) {
+        let (reply, answer) = mpsc::channel();
+        let request = StateRequest {
+            key: self.key.clone(),
+            known: Vec::new(),
+        };
+        self.aggregates
+            .state(request, Box::new(move |result| reply.send(result).unwrap()));
+        let view = answer.recv_timeout(Duration::from_secs(30)).unwrap().unwrap();
+        match view.state {
+            RenderedState::Json(json) => (view.version.0, json),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_commit_that_fails_is_not_seen_by_anybody() {
+    let bench = Bench::new();
+    bench.add(None).unwrap();
+    for fate in [Fate::Refused, Fate::Lost] {
+        bench.fate(&[fate]);
+        let error = bench.add(None).unwrap_err();
+        assert!(matches!(error, CommandError::NotWritten(_)), "{fate:?}: {error}");
+        assert_eq!(
+            bench.sum(),
+            (1, "{\"sum\":1}".into()),
+            "{fate:?}: the live state went with the commit"
+        );
+    }
+    assert_eq!(
+        bench.add(None).unwrap().committed.commit.last_version(),
+        Version(2)
+    );
+    assert_eq!(bench.sum(), (2, "{\"sum\":2}".into()));
+}
+
+#[test]
+fn an_unknown_outcome_is_found_by_its_key_and_decided_once() {
+    let bench = Bench::new();
+    bench.fate(&[Fate::WrittenUnknown]);
+    let error = bench.add(Some("k")).unwrap_err();
+    assert!(
+        matches!(error, CommandError::NotWritten(AppendError::Unknown { .. })),
+        "{error}"
+    );
+    assert_eq!(
+        bench.sum(),
+        (1, "{\"sum\":1}".into()),
+        "it was durable after all, and only that counts"
+    );
+    let again = bench.add(Some("k")).unwrap();
+    assert!(again.replayed);
+    bench.fate(&[Fate::Lost]);
+    bench.add(Some("l")).unwrap_err();
+    assert!(!bench.add(Some("l")).unwrap().replayed);
+    assert_eq!(bench.sum(), (2, "{\"sum\":2}".into()));
+}
+
+#[test]
+fn a_conflict_is_decided_again_a_few_times() {
+    let bench = Bench::new();
+    bench.fate(&[Fate::Conflict, Fate::Conflict]);
+    assert_eq!(
+        bench.add(None).unwrap().committed.commit.last_version(),
+        Version(1)
+    );
+    bench.fate(&[Fate::Conflict; 4]);
+    let error = bench.add(None).unwrap_err();
+    assert!(
+        matches!(error, CommandError::NotWritten(AppendError::Conflict { .. })),
+        "{error}"
+    );
+    bench.add(None).unwrap();
+    assert_eq!(bench.sum(), (2, "{\"sum\":2}".into()));
+}

@@ -1,0 +1,225 @@
+//! The feed: pages, streams, reconnecting, slow readers, and the seam between the store and live.
+
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+
+use annals::vocabulary::Limits;
+use annals_tests::{
+    guests,
+    http::{Connection, SseStream},
+    server::{Api, Process, TestServer, next_link},
+};
+use serde_json::{Value, json};
+
+fn counter(limits: Limits) -> TestServer {
+    let server = TestServer::with_limits(limits);
+    server.upload(&guests::counter()).ok();
+    server
+}
+
+/// Adds `each` events to each of `aggregates` counters, one connection per counter.
+fn add(address: SocketAddr, aggregates: u64, each: u64) {
+    std::thread::scope(|scope| {
+        for aggregate in 0..aggregates {
+            scope.spawn(move || {
+                let mut connection = Connection::open(address).unwrap();
+                for _ in 0..each {
+                    let path = format!("/v1/aggregates/counter/c{aggregate}/commands/add");
+                    let headers = [("content-type", "application/json")];
+                    connection
+                        .request("POST", &path, &headers, b"{\"by\":1}")
+                        .unwrap()
+                        .ok();
+                }
+            });
+        }
+    });
+}
+
+/// Checks that a stream gives every event once, in order, until `count` have come.
+fn follow(stream: &mut SseStream, after: &str, count: usize) -> String {
+    let mut last = after.to_owned();
+    let mut seen = 0;
+    while seen < count {
+        let event = stream.next_event().unwrap().expect("the stream goes on");
+        if event.event.is_empty() {
+            assert!(event.id > last, "{} came after {last}", event.id);
+            let data: Value = serde_json::from_str(&event.data).unwrap();
+            assert_eq!(data["position"], event.id.as_str());
+            last = event.id;
+            seen += 1;
+        }
+    }
+    last
+}
+
+#[test]
+fn a_reconnect_after_ten_thousand_events_misses_none_and_repeats_none() {
+    let server = counter(Limits::default());
+    let mut first = SseStream::open(server.address(), "/v1/events", &[]).unwrap();
+    add(server.address(), 4, 25);
+    let seen = follow(&mut first, "", 100);
+    drop(first);
+    add(server.address(), 16, 625);
+    let mut second = SseStream::open(server.address(), "/v1/events", &[("last-event-id", &seen)]).unwrap();
+    let last = follow(&mut second, &seen, 10_000);
+    let caught_up = second.next_event().unwrap().unwrap();
+    assert_eq!(
+        (caught_up.event.as_str(), caught_up.id.as_str()),
+        ("caught-up", last.as_str())
+    );
+    let pages = server.whole_feed();
+    assert_eq!(pages.len(), 10_100);
+    assert_eq!(pages.last().unwrap()["position"], last.as_str());
+}
+
+#[test]
+fn followers_cross_from_the_store_to_live_without_gap_or_duplicate() {
+    // A tiny broadcast, so that subscribers lag and go back to the store again and again.
+    let server = counter(Limits {
+        bus_commits: 4,
+        stream_page_events: 7,
+        ..Limits::default()
+    });
+    let address = server.address();
+    std::thread::scope(|scope| {
+        scope.spawn(move || add(address, 8, 200));
+        for _ in 0..4 {
+            scope.spawn(move || {
+                let mut stream = SseStream::open(address, "/v1/events", &[]).unwrap();
+                follow(&mut stream, "", 1_600);
+            });
+        }
+    });
+    assert_eq!(server.whole_feed().len(), 1_600);
+}
+
+#[test]
+fn a_client_that_reads_a_byte_a_second_slows_nobody() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Process::start(&data.path().join("data"));
+    server.upload(&guests::counter()).ok();
+    let address = server.address();
+    // Without the slow reader first: caches and overlays fill up to their limits, which is not its doing.
+    add(address, 8, 1_500);
+    let alone = grown_by(&server, || add(address, 8, 1_500));
+    let mut slow = Connection::open(address).unwrap();
+    slow.send(b"GET /v1/events HTTP/1.1\r\nhost: annals\r\naccept: text/event-stream\r\n\r\n")
+        .unwrap();
+    let stop = AtomicBool::new(false);
+    let beside_it = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut byte = [0];
+            while !stop.load(Ordering::SeqCst) {
+                std::io::Read::read_exact(&mut slow.socket(), &mut byte).unwrap();
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        });
+        let grown = grown_by(&server, || add(address, 8, 1_500));
+        stop.store(true, Ordering::SeqCst);
+        grown
+    });
+    // 12,000 events in which the slow reader got nowhere. What it may hold is a page of read-ahead and a socket's
+    // buffers; the rest of the allowance is the noise of an allocator.
+    assert!(
+        beside_it < alone + (32 << 20),
+        "memory grew by {beside_it} bytes beside it, {alone} alone"
+    );
+    assert_eq!(server.whole_feed().len(), 36_000);
+}
+
+/// Growth of a server's resident memory, bytes.
+fn grown_by(server: &Process, work: impl FnOnce()) -> u64 {
+    let before = resident_bytes(server);
+    work();
+    resident_bytes(server).saturating_sub(before)
+}
+
+fn resident_bytes(server: &Process) -> u64 {
+    let statm = std::fs::read_to_string(format!("/proc/{}/statm", server.id())).unwrap();
+    let pages: u64 = statm.split_whitespace().nth(1).unwrap().parse().unwrap();
+    pages * 4096
+}
+
+#[test]
+fn heartbeats_come_in_silence_and_shutdown_ends_the_stream() {
+    let mut server = counter(Limits {
+        heartbeat: Duration::from_millis(50),
+        ..Limits::default()
+    });
+    let mut stream = Connection::open(server.address()).unwrap();
+    stream
+        .send(b"GET /v1/events HTTP/1.1\r\nhost: annals\r\naccept: text/event-stream\r\n\r\n")
+        .unwrap();
+    assert_eq!(stream.head().unwrap().0, 200);
+    let mut text = String::new();
+    while !text.contains(": heartbeat") {
+        text.push_str(&String::from_utf8(stream.chunk().unwrap().unwrap()).unwrap());
+    }
+    assert!(text.starts_with("retry: "), "{text}");
+    assert!(text.contains("event: caught-up"), "{text}");
+    let begun = Instant::now();
+    server.stop();
+    assert!(
+        begun.elapsed() < Limits::default().shutdown,
+        "the stream did not hold the server up"
+    );
+    while stream.chunk().unwrap().is_some() {}
+}
+
+#[test]
+fn cursors_lead_back_or_are_refused_with_the_reason() {
+    let server = counter(Limits::default());
+    add(server.address(), 1, 3);
+    let events = server.whole_feed();
+    let cursor = |index: usize| events[index]["position"].as_str().unwrap().to_owned();
+    let after = |cursor: &str| server.get(&format!("/v1/events?after={cursor}"));
+    assert_eq!(after(&cursor(0)).ok().as_array().unwrap().len(), 2);
+    assert_eq!(after(&cursor(2)).ok(), json!([]));
+    assert_eq!(after("now").ok(), json!([]));
+    let beyond = format!("{}f", &cursor(2)[..33]);
+    let other_log = format!("{}00000000{}", &cursor(0)[..2], &cursor(0)[10..]);
+    let other_epoch = format!("{}0000002a{}", &cursor(0)[..10], &cursor(0)[18..]);
+    for (bad, says) in [
+        ("nonsense", "is not a cursor"),
+        ("", "is not a cursor"),
+        ("%00", "is not a cursor"),
+        (beyond.as_str(), "beyond the end"),
+        (other_log.as_str(), "another log"),
+    ] {
+        let problem = after(bad).problem(400, "bad-cursor");
+        assert!(
+            problem["detail"].as_str().unwrap().contains(says),
+            "{bad}: {problem}"
+        );
+    }
+    after(&other_epoch).problem(410, "dead-branch");
+    let stream = [("accept", "text/event-stream"), ("last-event-id", "nonsense")];
+    let _ = server
+        .request("GET", "/v1/events", &stream, &[])
+        .problem(400, "bad-cursor");
+}
+
+#[test]
+fn the_feed_leaves_the_servers_own_events_out_unless_asked() {
+    let server = counter(Limits::default());
+    add(server.address(), 2, 2);
+    assert_eq!(server.whole_feed().len(), 4);
+    let all = server.get("/v1/events?include_system=true").ok();
+    assert_eq!(all.as_array().unwrap().len(), 5);
+    assert_eq!(all[0]["source"], "/v1/aggregates/annals-deployment");
+    let page = server.get("/v1/events?type=counter&limit=3");
+    assert_eq!(
+        (page.ok().as_array().unwrap().len(), page.header("caught-up")),
+        (3, Some("false"))
+    );
+    let rest = server.get(&next_link(&page).unwrap());
+    assert_eq!(
+        (rest.ok().as_array().unwrap().len(), rest.header("caught-up")),
+        (1, Some("true"))
+    );
+    assert_eq!(server.get("/v1/events?type=absent").ok(), json!([]));
+}
