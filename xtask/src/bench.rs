@@ -6,25 +6,26 @@ use std::{
 };
 
 use crate::{
-    build_annals, build_guests,
+    build_guests,
     steps::{Failed, Steps},
     workspace::Workspace,
 };
 
 /// Builds server, modules and load generator, fetches the flights once, and measures.
 pub(crate) fn run(workspace: &Workspace, steps: &mut Steps, arguments: &[String]) -> Result<(), Failed> {
-    build_annals(workspace, steps)?;
-    let guests = build_guests(workspace, steps)?;
+    // Both at once, so that each dependency is built with one set of features.
     let mut build = workspace.cargo();
     build.args([
         "build",
         "--release",
         "--package",
+        "annals",
+        "--package",
         "annals-tests",
-        "--bin",
-        "annals-bench",
     ]);
-    steps.run("build the benchmark", &mut build)?;
+    build.args(["--bin", "annals", "--bin", "annals-bench"]);
+    steps.run("build annals and the benchmark", &mut build)?;
+    let guests = build_guests(workspace, steps)?;
     let folder = workspace.target_dir.join("bench");
     fs::create_dir_all(&folder)
         .map_err(|problem| Failed::new("bench", format!("cannot create {}: {problem}", folder.display())))?;
