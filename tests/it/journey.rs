@@ -235,7 +235,12 @@ fn the_demo_runs_to_its_end() {
         .unwrap();
     let (out, err) = texts(&output);
     assert_eq!(output.status.code(), Some(0), "{out}\n{err}");
-    for word in ["insufficient-funds", "kill -9", "deposited", "curl"] {
+    for word in [
+        "insufficient-funds",
+        "kill -9",
+        "deposited",
+        "the first answer to this key",
+    ] {
         assert!(out.contains(word), "`{word}` is missing: {out}");
     }
 }

@@ -49,6 +49,9 @@ fn fill(server: &TestServer, commands: u64) {
     }
 }
 
+/// What is done to a data directory between two starts.
+type Damage<'a> = dyn Fn(&Path) + 'a;
+
 fn index(data: &Path) -> PathBuf {
     let index = data.join("index.redb");
     assert!(index.exists(), "{} is where the index is", index.display());
@@ -67,7 +70,7 @@ fn the_index_can_be_deleted_cut_or_old() {
     let server = server.restart(|data| old = fs::read(index(data)).unwrap());
     fill(&server, 400);
     let before = everything(&server);
-    let damages: [(&str, &dyn Fn(&Path)); 6] = [
+    let damages: [(&str, &Damage<'_>); 6] = [
         ("nothing", &|_| {}),
         ("deleted", &|data| fs::remove_file(index(data)).unwrap()),
         ("cut in half", &|data| {

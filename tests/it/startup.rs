@@ -50,7 +50,7 @@ fn a_second_server_on_the_same_data_is_refused() {
     refuses(
         &data,
         "127.0.0.1:0",
-        &[&data.display().to_string(), "another process"],
+        &[&data.display().to_string(), "in use by process"],
     );
     first.get("/readyz").ok();
 }

@@ -6,14 +6,14 @@ use std::collections::HashMap;
 use annals_sdk::prelude::*;
 
 /// A lottery whose draw is in the order of a hash table.
-#[derive(Aggregate, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Aggregate, Default, Serialize, Deserialize, JsonSchema)]
 #[aggregate(type = "hasher")]
 pub struct Hasher {
     names: Vec<String>,
 }
 
 /// What can be asked of it.
-#[derive(Command, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Command, Serialize, Deserialize, JsonSchema)]
 pub enum HasherCommand {
     /// Draws the names in some order.
     Draw {
@@ -23,7 +23,7 @@ pub enum HasherCommand {
 }
 
 /// What happened.
-#[derive(Event, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Event, Serialize, Deserialize, JsonSchema)]
 pub enum HasherEvent {
     /// The order that came out.
     Drawn {
@@ -33,7 +33,7 @@ pub enum HasherEvent {
 }
 
 /// It never refuses.
-#[derive(Rejection)]
+#[derive(Debug, Rejection)]
 pub enum HasherRejection {
     /// Nobody to draw.
     #[rejection("there is nobody to draw")]
