@@ -38,7 +38,7 @@ impl SseParser {
     /// Takes some bytes and adds the messages they complete to `messages`.
     ///
     /// # Errors
-    /// [`MessageTooLong`]; the stream must then be given up.
+    /// `MessageTooLong`; the stream must then be given up.
     pub fn take(
         &mut self,
         bytes: &[u8],

@@ -1,8 +1,8 @@
 //! From a guest's crate to a component: what `annals build` does.
 //!
 //! An author installs nothing but Rust. This room finds or gets the standard library for the wasm target
-//! ([`target`]), asks cargo what the crate is ([`package`]), builds it under the guest profile ([`cargo`]) and turns
-//! the core module into a component in process ([`component`]). It starts child processes and writes below the
+//! (`target`), asks cargo what the crate is (`package`), builds it under the guest profile (`cargo`) and turns
+//! the core module into a component in process (`component`). It starts child processes and writes below the
 //! target directory, and nowhere else; only when the wasm target is missing does it ask `rustup` for it, and only
 //! on Debian and only as root does it install packages, saying so first.
 //!
