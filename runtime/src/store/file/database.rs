@@ -190,6 +190,11 @@ impl Database {
         intact
     }
 
+    /// Says that bytes in it did not check out, which redb itself does not notice.
+    pub(in crate::store) fn distrust(&self) {
+        self.damaged.store(true, Ordering::Release);
+    }
+
     fn note(&self, fault: &Fault) {
         if fault.is_damage() {
             self.damaged.store(true, Ordering::Release);

@@ -330,7 +330,10 @@ impl Index {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let problem = match database.read(call) {
             Ok(Ok(value)) => return Ok(value),
-            Ok(Err(malformed)) => malformed.to_string(),
+            Ok(Err(malformed)) => {
+                database.distrust();
+                malformed.to_string()
+            }
             Err(fault) if fault.is_damage() => fault.to_string(),
             Err(fault) => return Err(IndexError::Unavailable(format!("the index: {fault}"))),
         };

@@ -15,7 +15,7 @@ use crate::store::{
 };
 
 /// The indexer stands still until the store closes, so that the operations come in one order.
-fn quiet() -> StoreOptions {
+pub(super) fn quiet() -> StoreOptions {
     StoreOptions {
         segment_bytes: 24 << 10,
         overlay_bytes: 64 << 20,
