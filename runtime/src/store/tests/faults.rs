@@ -34,7 +34,10 @@ pub(super) fn next(store: &LocalStore, id: &str, name: &str) -> crate::vocabular
 fn one_failed_fsync_heals_by_itself_and_claims_nothing_false() {
     let (mut durable, mut lost) = (0, 0);
     for seed in 0..40_u64 {
-        let options = quiet();
+        let options = StoreOptions {
+            segment_bytes: 64 << 20,
+            ..quiet()
+        };
         let disk = Disk::new(seed);
         let store = open(&disk, &options).unwrap();
         let heard: Arc<Mutex<Vec<Arc<Committed>>>> = Arc::default();
@@ -46,7 +49,7 @@ fn one_failed_fsync_heals_by_itself_and_claims_nothing_false() {
         for round in 0..seed % 7 {
             ledger.send(&store, vec![next(&store, "a", &format!("before-{round}"))]);
         }
-        // Every file is open and the indexer rests, so that it is the log's fsync that fails.
+        // Every file is open, the indexer rests and no segment is begun, so that it is the log's fsync that fails.
         store.head(&key("account", "nobody")).unwrap();
         disk.plan(Plan {
             failing_fsyncs: 1,
