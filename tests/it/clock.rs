@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 use annals::{
     aggregates::{Aggregates, Answer, CommandError, CommandRequest, Preconditions},
     modules::Modules,
-    store::{Direction, EventStore, MemoryStore, PageLimit},
+    store::{Direction, EventStore, LocalStore, PageLimit, StoreOptions},
     vocabulary::{AggregateKey, Clock, Limits, ManualClock, Version},
     wasm::{Host, HostOptions},
 };
@@ -34,7 +34,9 @@ fn send(aggregates: &Aggregates, key: &AggregateKey, idempotency: &str) -> Resul
 
 #[test]
 fn time_may_jump_either_way() {
-    let store: Arc<dyn EventStore> = Arc::new(MemoryStore::new());
+    let data = tempfile::tempdir().unwrap();
+    let store = LocalStore::open(&data.path().join("data"), StoreOptions::default()).unwrap();
+    let store: Arc<dyn EventStore> = Arc::new(store);
     let clock = Arc::new(ManualClock::at(50 * YEAR_MS));
     let shared: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
     let limits = Arc::new(Limits::default());
@@ -85,4 +87,5 @@ fn time_may_jump_either_way() {
         "never earlier than the event before"
     );
     aggregates.stop();
+    store.close();
 }

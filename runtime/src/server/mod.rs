@@ -4,7 +4,10 @@ use std::{
     future::Future,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use tokio::net::TcpListener;
@@ -14,7 +17,7 @@ use crate::{
     bus::Bus,
     http::{self, App, Running},
     modules::{ActivateError, Modules},
-    store::{EventStore, LocalStore, OpenError, StoreOptions},
+    store::{EventStore, LocalStore, OpenError, Progress, Step, StoreOptions},
     vocabulary::{Clock, Limits, SystemClock},
     wasm::{Host, HostError, HostOptions},
 };
@@ -178,8 +181,27 @@ impl Server {
     }
 }
 
+/// The store's defaults, with a line in the log for every tenth of a long opening.
+fn store_options() -> StoreOptions {
+    let told = AtomicU64::new(0);
+    let progress = move |Progress { step, done, total }: Progress| {
+        let tenths = done * 10 / total.max(1);
+        if told.swap(tenths, Ordering::Relaxed) != tenths {
+            let what = match step {
+                Step::CatchingUp => "bringing the index up to the log",
+                Step::Rebuilding => "building the index anew from the log",
+            };
+            tracing::info!(percent = tenths * 10, commits = done, of = total, "{what}");
+        }
+    };
+    StoreOptions {
+        progress: Some(Arc::new(progress)),
+        ..StoreOptions::default()
+    }
+}
+
 fn open(config: &ServerConfig, limits: &Arc<Limits>) -> Result<Running, StartError> {
-    let store: Arc<dyn EventStore> = Arc::new(LocalStore::open(&config.data, StoreOptions::default())?);
+    let store: Arc<dyn EventStore> = Arc::new(LocalStore::open(&config.data, store_options())?);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let host = Host::new(HostOptions {
         limits: (**limits).clone(),
