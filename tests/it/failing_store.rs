@@ -142,6 +142,7 @@ impl EventStore for Failing {
 struct Bench {
     store: Arc<Failing>,
     aggregates: Arc<Aggregates>,
+    modules: Modules,
     key: AggregateKey,
 }
 
@@ -166,6 +167,7 @@ impl Bench {
         Self {
             store,
             aggregates,
+            modules,
             key,
         }
     }
@@ -269,4 +271,16 @@ fn a_conflict_is_decided_again_a_few_times() {
     );
     bench.add(None).unwrap();
     assert_eq!(bench.sum(), (2, "{\"sum\":2}".into()));
+}
+
+#[test]
+fn a_deployment_that_failed_does_not_stand_in_the_way_of_the_next() {
+    let bench = Bench::new();
+    let other = guests::counter_with(&[("data", "(data (i32.const 1616) \"1.0.1\")")]);
+    for fate in [Fate::Refused, Fate::Lost] {
+        bench.fate(&[fate]);
+        bench.modules.upload(&other, false).unwrap_err();
+    }
+    let deployed = bench.modules.upload(&other, false).unwrap();
+    assert!(deployed.activated, "{deployed:?}");
 }

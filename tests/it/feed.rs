@@ -8,7 +8,7 @@ use std::{
 
 use annals::vocabulary::Limits;
 use annals_tests::{
-    guests,
+    artifacts, guests,
     http::{Connection, SseStream},
     server::{Api, Process, TestServer, next_link},
 };
@@ -97,18 +97,43 @@ fn followers_cross_from_the_store_to_live_without_gap_or_duplicate() {
     assert_eq!(server.whole_feed().len(), 1_600);
 }
 
+/// Deposits with commands of 100 KB, most of it white space: small events of large commands.
+fn deposit_large(address: SocketAddr, accounts: u64, each: u64) {
+    let body = format!("{{\"amount\":1{}}}", " ".repeat(100_000));
+    std::thread::scope(|scope| {
+        for account in 0..accounts {
+            let body = body.as_bytes();
+            scope.spawn(move || {
+                let mut connection = Connection::open(address).unwrap();
+                for _ in 0..each {
+                    let path = format!("/v1/aggregates/account/a{account}/commands/deposit");
+                    let headers = [("content-type", "application/json")];
+                    connection.request("POST", &path, &headers, body).unwrap().ok();
+                }
+            });
+        }
+    });
+}
+
 #[test]
 fn a_client_that_reads_a_byte_a_second_slows_nobody() {
     let data = tempfile::tempdir().unwrap();
     let server = Process::start(&data.path().join("data"));
     server.upload(&guests::counter()).ok();
+    server.upload(&artifacts::module("account")).ok();
     let address = server.address();
-    // Without the slow reader first: caches and overlays fill up to their limits, which is not its doing.
-    add(address, 8, 1_500);
-    let alone = grown_by(&server, || add(address, 8, 1_500));
+    for account in 0..8 {
+        server
+            .command(&format!("account/a{account}"), "open", &json!({ "owner": "A" }))
+            .ok();
+    }
+    // First without the slow reader: caches and overlays fill up to their limits, which is not its doing.
+    deposit_large(address, 8, 200);
+    let alone = grown_by(&server, || deposit_large(address, 8, 100));
     let mut slow = Connection::open(address).unwrap();
-    slow.send(b"GET /v1/events HTTP/1.1\r\nhost: annals\r\naccept: text/event-stream\r\n\r\n")
+    slow.send(b"GET /v1/events?after=now HTTP/1.1\r\nhost: annals\r\naccept: text/event-stream\r\n\r\n")
         .unwrap();
+    assert_eq!(slow.head().unwrap().0, 200);
     let stop = AtomicBool::new(false);
     let beside_it = std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -118,17 +143,38 @@ fn a_client_that_reads_a_byte_a_second_slows_nobody() {
                 std::thread::sleep(Duration::from_secs(1));
             }
         });
-        let grown = grown_by(&server, || add(address, 8, 1_500));
+        // Its socket is full after these, while it is live: from here on the broadcast keeps what it has not taken.
+        add(address, 8, 1_500);
+        let grown = grown_by(&server, || deposit_large(address, 8, 200));
         stop.store(true, Ordering::SeqCst);
         grown
     });
-    // 12,000 events in which the slow reader got nowhere. What it may hold is a page of read-ahead and a socket's
+    // 160 MB of commands in which the slow reader got nowhere. What it may hold is a page of read-ahead and a socket's
     // buffers; the rest of the allowance is the noise of an allocator.
     assert!(
-        beside_it < alone + (32 << 20),
+        beside_it < alone + (64 << 20),
         "memory grew by {beside_it} bytes beside it, {alone} alone"
     );
-    assert_eq!(server.whole_feed().len(), 36_000);
+    assert_eq!(server.whole_feed().len(), 8 + 8 * 500 + 12_000);
+}
+
+#[test]
+fn a_client_that_has_sent_half_a_request_does_not_hold_the_server_up() {
+    let mut server = counter(Limits::default());
+    let mut half = Connection::open(server.address()).unwrap();
+    half.send(b"GET /v1/eve").unwrap();
+    let mut stalled = Connection::open(server.address()).unwrap();
+    stalled
+        .send(b"GET /v1/events HTTP/1.1\r\nhost: annals\r\naccept: text/event-stream\r\n\r\n")
+        .unwrap();
+    add(server.address(), 4, 10);
+    let begun = Instant::now();
+    server.stop();
+    assert!(
+        begun.elapsed() < Limits::default().shutdown / 2,
+        "it took {:?}",
+        begun.elapsed()
+    );
 }
 
 /// Growth of a server's resident memory, bytes.

@@ -8,6 +8,7 @@ mod bad_requests;
 mod busy;
 mod clock;
 mod contract;
+mod crowded;
 mod determinism;
 mod failing_store;
 mod feed;

@@ -75,13 +75,16 @@ impl Cells {
                 self.slots.push(None);
                 self.slots.len() - 1
             }
-            None => {
-                return Err(Fault::Host {
-                    what: format!("all {} cells of the shard are in use", self.limit),
-                });
-            }
+            None => self.give_way().ok_or(Fault::CellLimit { limit: self.limit })?,
         };
-        let cell = Cell::new(module)?;
+        let cell = match Cell::new(module) {
+            // The process has no room either: what other shards do not use is theirs, so one of ours gives way.
+            Err(Fault::CellLimit { limit }) => {
+                self.give_way().ok_or(Fault::CellLimit { limit })?;
+                Cell::new(module)?
+            }
+            cell => cell?,
+        };
         self.generation += 1;
         let id = CellId {
             slot,
@@ -95,6 +98,20 @@ impl Cells {
             });
         }
         Ok(id)
+    }
+
+    /// Drops the cell with the fewest live objects, and says which slot is free now. Its lanes go cold and come back from
+    /// the log when they are asked for: a live object is a cache of it and nothing else.
+    fn give_way(&mut self) -> Option<usize> {
+        let live = |slot: &Option<Slot>| slot.as_ref().map(|slot| slot.cell.live());
+        let occupied = self
+            .slots
+            .iter()
+            .enumerate()
+            .filter_map(|(index, slot)| Some((live(slot)?, index)));
+        let (_, index) = occupied.min()?;
+        *self.slots.get_mut(index)? = None;
+        Some(index)
     }
 
     /// The cell, unless it has been retired.

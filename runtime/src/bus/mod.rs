@@ -11,11 +11,12 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
+use bytes::Bytes;
 use tokio::sync::{broadcast, watch};
 
 use crate::{
     store::{EventStore, FeedFilter, PageLimit},
-    vocabulary::{Committed, Limits, Position},
+    vocabulary::{Commit, Committed, Limits, Outcome, Position},
 };
 
 pub use subscription::{Delivery, Subscription};
@@ -68,12 +69,7 @@ impl Bus {
             if committed.commit.events.is_empty() {
                 return;
             }
-            let bytes: usize = committed
-                .commit
-                .events
-                .iter()
-                .map(|event| event.payload.len())
-                .sum();
+            let bytes = kept_bytes(&committed.commit);
             let signal = if bytes <= commit_bytes {
                 Signal::Commit(Arc::clone(committed))
             } else {
@@ -116,4 +112,15 @@ impl Bus {
         self.closing.store(true, Ordering::Release);
         self.closed.send_replace(true);
     }
+}
+
+/// What keeping a commit costs: all that clients and modules made as large as they liked, not the events alone.
+fn kept_bytes(commit: &Commit) -> usize {
+    let events: usize = commit.events.iter().map(|event| event.payload.len()).sum();
+    let command = commit.command.payload.as_ref().map_or(0, Bytes::len);
+    let answer = match &commit.outcome {
+        Outcome::Accepted { reply, .. } => reply.as_ref().map_or(0, Bytes::len),
+        Outcome::Rejected { message, details, .. } => message.len() + details.as_ref().map_or(0, Bytes::len),
+    };
+    events + command + answer
 }

@@ -28,6 +28,14 @@ pub struct ServeArgs {
     /// Threads that decide commands; by default one for each processor
     #[arg(long, env = "ANNALS_SHARDS", value_name = "N", value_parser = super::lists::at_least_one)]
     pub shards: Option<usize>,
+    /// Sets a limit of docs/limits.md, for example page-events=500; can be given again
+    #[arg(
+        long = "limit",
+        env = "ANNALS_LIMITS",
+        value_name = "NAME=VALUE",
+        value_delimiter = ','
+    )]
+    pub limits: Vec<String>,
     /// How the log on standard error is written
     #[arg(long, env = "ANNALS_LOG", value_name = "FORMAT", default_value = "human")]
     pub log: LogFormat,
@@ -46,14 +54,32 @@ pub enum LogFormat {
 }
 
 impl ServeArgs {
-    fn config(&self) -> ServerConfig {
-        ServerConfig {
+    fn config(&self) -> Result<ServerConfig, CliError> {
+        Ok(ServerConfig {
             data: self.data.clone(),
             listen: self.listen,
             shards: self.shards,
-            limits: Limits::default(),
-        }
+            limits: limits(&self.limits)?,
+        })
     }
+}
+
+/// The default limits with the given ones put in.
+fn limits(given: &[String]) -> Result<Limits, CliError> {
+    let mut limits = Limits::default();
+    for setting in given {
+        let Some((name, value)) = setting.split_once('=') else {
+            let problem = format!("`--limit {}` has no value", setting.escape_debug());
+            return Err(CliError::usage(
+                problem,
+                "write NAME=VALUE, for example page-events=500",
+            ));
+        };
+        limits.set(name.trim(), value.trim()).map_err(|error| {
+            CliError::usage(error.to_string(), "docs/limits.md lists names, units and maxima")
+        })?;
+    }
+    Ok(limits)
 }
 
 pub(crate) fn run(args: &ServeArgs, out: &mut Out<'_>) -> Result<(), CliError> {
@@ -65,7 +91,7 @@ pub(crate) fn run(args: &ServeArgs, out: &mut Out<'_>) -> Result<(), CliError> {
 
 async fn serve(args: &ServeArgs, out: &mut Out<'_>) -> Result<(), CliError> {
     let shutdown = shutdown_signal()?;
-    let server = Server::bind(args.config()).await.map_err(not_started)?;
+    let server = Server::bind(args.config()?).await.map_err(not_started)?;
     let (ready, is_ready) = tokio::sync::oneshot::channel();
     let serving = server.run(
         move |address| {
@@ -144,6 +170,7 @@ mod tests {
             data: "d".into(),
             listen,
             shards: Some(3),
+            limits: vec!["page-events=500".into(), "lane_queue = 7".into()],
             log: LogFormat::Human,
             log_filter: "info".into(),
         }
@@ -152,12 +179,31 @@ mod tests {
     #[test]
     fn arguments_become_the_configuration() {
         let listen: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let config = args(listen).config();
+        let config = args(listen).config().unwrap();
         assert_eq!(
             (config.data, config.listen, config.shards),
             ("d".into(), listen, Some(3))
         );
-        assert_eq!(config.limits, Limits::default());
+        let expected = Limits {
+            page_events: 500,
+            lane_queue: 7,
+            ..Limits::default()
+        };
+        assert_eq!(config.limits, expected);
+    }
+
+    #[test]
+    fn a_wrong_limit_is_shown_with_what_it_may_be() {
+        for (given, says) in [
+            ("page-events", "no value"),
+            ("page-events=0", "from 1 to 10000"),
+            ("page-events=many", "many"),
+            ("pages=1", "no limit `pages`"),
+        ] {
+            let error = limits(&[given.to_owned()]).unwrap_err();
+            assert_eq!(error.exit() as u8, 2);
+            assert!(error.to_string().contains(says), "{given}: {error}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use axum::{extract::FromRequestParts, http::request::Parts};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     aggregates::Aggregates,
@@ -16,6 +17,8 @@ use crate::{
 };
 
 use super::problem::Problem;
+
+const KIB: usize = 1024;
 
 /// Everything that runs behind the handlers.
 #[derive(Debug, Clone)]
@@ -49,6 +52,9 @@ struct Shared {
     limits: Arc<Limits>,
     running: OnceLock<Running>,
     stopping: AtomicBool,
+    /// Room for bodies that are arriving, in KiB.
+    arriving: Arc<Semaphore>,
+    uploads: Arc<Semaphore>,
 }
 
 impl App {
@@ -56,6 +62,8 @@ impl App {
     #[must_use]
     pub fn new(limits: Arc<Limits>) -> Self {
         let shared = Shared {
+            arriving: Arc::new(Semaphore::new(limits.arriving_bytes.div_ceil(KIB))),
+            uploads: Arc::new(Semaphore::new(limits.uploads)),
             limits,
             running: OnceLock::new(),
             stopping: AtomicBool::new(false),
@@ -73,6 +81,24 @@ impl App {
     /// From now on the server says that it is shutting down.
     pub fn stopping(&self) {
         self.shared.stopping.store(true, Ordering::Release);
+    }
+
+    /// Room for a body of at most so many bytes, until it has been read.
+    pub(super) fn room_for(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
+        let kib = u32::try_from(bytes.div_ceil(KIB)).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.shared.arriving).try_acquire_many_owned(kib);
+        room.map_err(|_| {
+            Problem::busy(
+                "the room for bodies that are arriving",
+                self.limits().arriving_bytes,
+            )
+        })
+    }
+
+    /// A place among the uploads, until this one is done; waits for one, with nothing of the upload read yet.
+    pub(super) async fn upload(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let place = Arc::clone(&self.shared.uploads).acquire_owned().await;
+        place.map_err(Problem::unavailable)
     }
 
     pub(super) fn limits(&self) -> &Limits {

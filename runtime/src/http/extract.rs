@@ -116,6 +116,8 @@ pub(super) async fn read_body(app: &App, body: Body, what: &str, limit: usize) -
     if declared.is_some_and(|size| size > limit as u64) {
         return Err(Problem::too_large(what, limit));
     }
+    let announced = declared.and_then(|size| usize::try_from(size).ok());
+    let _room = app.room_for(announced.unwrap_or(limit))?;
     let within = app.limits().request_read;
     let collected = tokio::time::timeout(within, Limited::new(body, limit).collect()).await;
     match collected {

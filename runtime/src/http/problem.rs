@@ -80,6 +80,18 @@ impl Problem {
         .retry_after(Duration::from_secs(1))
     }
 
+    pub(super) fn busy(what: &str, limit: usize) -> Self {
+        Self::new(
+            429,
+            "busy",
+            "Too many requests at once",
+            format!("{what} is used up: the limit is {limit}"),
+        )
+        .fix("try again after the time in Retry-After")
+        .retry_after(Duration::from_secs(1))
+        .with("limit", limit)
+    }
+
     pub(super) fn too_large(what: &str, limit: usize) -> Self {
         Self::new(
             413,

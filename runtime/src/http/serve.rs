@@ -1,6 +1,14 @@
 //! Accepting connections: how many, how long a client may take for its headers, and how the server ends.
 
-use std::{convert::Infallible, future::Future, sync::Arc};
+use std::{
+    convert::Infallible,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -21,7 +29,11 @@ use crate::vocabulary::Limits;
 use super::{app::App, linger::Lingering, problem::Problem, routes::router};
 
 /// Time after a failed accept before the next: a shortage of file descriptors passes, or does not, by itself.
-const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// At shutdown: time without a request being answered after which the connections that are left are cut.
+const CUT_AFTER: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Serves until `shutdown` completes; then takes no more connections, and returns once the open ones have ended or the
 /// time for that is over.
@@ -35,6 +47,7 @@ pub async fn serve(app: App, listener: TcpListener, limits: Arc<Limits>, shutdow
         .max_buf_size((2 * limits.header_bytes).max(8 * 1024));
     let graceful = GracefulShutdown::new();
     let connections = Arc::new(Semaphore::new(limits.connections));
+    let answering = Arc::new(AtomicUsize::new(0));
     tokio::pin!(shutdown);
     loop {
         let accepted = tokio::select! {
@@ -45,7 +58,15 @@ pub async fn serve(app: App, listener: TcpListener, limits: Arc<Limits>, shutdow
             continue;
         };
         let (router, header_bytes) = (router.clone(), limits.header_bytes);
-        let service = service_fn(move |request| answer(router.clone(), request, header_bytes));
+        let answering = Arc::clone(&answering);
+        let service = service_fn(move |request| {
+            let (router, answering) = (router.clone(), Answering::begin(&answering));
+            async move {
+                let response = answer(router, request, header_bytes).await;
+                drop(answering);
+                response
+            }
+        });
         let connection = http.serve_connection(TokioIo::new(stream), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
@@ -56,14 +77,43 @@ pub async fn serve(app: App, listener: TcpListener, limits: Arc<Limits>, shutdow
         });
     }
     drop(listener);
-    if tokio::time::timeout(limits.shutdown, graceful.shutdown())
-        .await
-        .is_err()
-    {
-        tracing::warn!(
+    tokio::select! {
+        () = graceful.shutdown() => {}
+        () = quiet(&answering) => tracing::info!("connections that wait for their clients were cut"),
+        () = tokio::time::sleep(limits.shutdown) => tracing::warn!(
             limit_s = limits.shutdown.as_secs(),
-            "connections were still open when the time to stop was over"
-        );
+            "requests were still being answered when the time to stop was over"
+        ),
+    }
+}
+
+/// A request that is being answered.
+struct Answering(Arc<AtomicUsize>);
+
+impl Answering {
+    fn begin(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Completes once no request has been in the making for a while: what is still open then are clients that do not read, or
+/// have not sent a whole request.
+async fn quiet(answering: &AtomicUsize) {
+    let mut quiet_for = Duration::ZERO;
+    while quiet_for < CUT_AFTER {
+        tokio::time::sleep(LOOK_EVERY).await;
+        quiet_for = if answering.load(Ordering::Acquire) == 0 {
+            quiet_for + LOOK_EVERY
+        } else {
+            Duration::ZERO
+        };
     }
 }
 

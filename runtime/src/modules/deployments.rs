@@ -100,13 +100,14 @@ pub(super) fn record(
     digest: ModuleDigest,
     now: Millis,
     command_id: String,
+    attempt: LaneEpoch,
 ) -> Result<Deployment, AppendError> {
     let unreadable = |reason: String| AppendError::Unknown { reason };
     let key = key_of(aggregate_type).map_err(|error| unreadable(error.to_string()))?;
     let head = store.head(&key).map_err(|error| unreadable(error.to_string()))?;
     let commit = commit(key, head, digest, now, command_id).map_err(|error| unreadable(error.to_string()))?;
     let proposal = Proposal {
-        lane_epoch: LaneEpoch(head.version.0),
+        lane_epoch: attempt,
         expected: head.version,
         commit,
     };

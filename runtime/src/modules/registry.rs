@@ -3,13 +3,16 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use crate::{
     aggregates::{Aggregates, UniqueIds},
     store::{AppendError, EventStore, ReadError, StoredModule},
-    vocabulary::{AggregateType, Clock, ModuleDigest, is_json},
+    vocabulary::{AggregateType, Clock, LaneEpoch, ModuleDigest, is_json},
     wasm::{Host, LoadError, Module, UploadError},
 };
 
@@ -102,6 +105,8 @@ pub struct Modules {
     json: RwLock<HashMap<ModuleDigest, bool>>,
     /// One upload or activation at a time: the second of two equal ones finds the first's result.
     changing: Mutex<()>,
+    /// Each attempt to deploy is a life of its own: one that failed must not stand in the way of the next.
+    attempts: AtomicU64,
 }
 
 impl fmt::Debug for Modules {
@@ -133,6 +138,7 @@ impl Modules {
             active: RwLock::default(),
             json: RwLock::default(),
             changing: Mutex::default(),
+            attempts: AtomicU64::new(1),
         };
         for kept in store.modules()? {
             modules.learn_encoding(&kept);
@@ -257,7 +263,15 @@ impl Modules {
     ) -> Result<Deployment, UploadRefused> {
         let now = self.clock.now();
         let command_id = self.ids.draw();
-        let deployment = deployments::record(&self.store, aggregate_type, module.digest(), now, command_id)?;
+        let attempt = LaneEpoch(self.attempts.fetch_add(1, Ordering::Relaxed));
+        let deployment = deployments::record(
+            &self.store,
+            aggregate_type,
+            module.digest(),
+            now,
+            command_id,
+            attempt,
+        )?;
         self.serve(aggregate_type, Arc::clone(module), deployment);
         tracing::info!(%aggregate_type, digest = %module.digest(), version = %deployment.version, "module activated");
         Ok(deployment)

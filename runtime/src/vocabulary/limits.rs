@@ -157,6 +157,10 @@ limits! {
         "requests waiting at one shard", on breach "429", because "As above.";
     in_flight_bytes: usize = 64 * MIB, at most 4_096 * MIB as u64, "B",
         "payloads of all commands in flight", on breach "429", because "Memory.";
+    arriving_bytes: usize = 256 * MIB, at most 4_096 * MIB as u64, "B",
+        "bodies that are arriving, together", on breach "429", because "Memory: a client may announce much and send slowly.";
+    uploads: usize = 4, at most 64, "count",
+        "uploads at a time", on breach "waits", because "Each is held in memory, checked and compiled.";
     live_per_shard: usize = 20_000, at most 1_000_000, "count",
         "live aggregates in one shard", on breach "the longest idle tenth is evicted", because "Memory.";
     lane_idle: Duration = Duration::from_secs(60), at most 86_400 * 1_000, "ms",

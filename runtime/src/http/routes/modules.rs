@@ -43,10 +43,15 @@ pub(super) async fn upload(
 ) -> Result<Response, Problem> {
     negotiate(&headers, &["application/json"])?;
     check_content_type(&headers, &["application/wasm", "application/octet-stream"])?;
+    let place = app.upload().await?;
     let bytes = read_body(&app, body, "the module", app.limits().module_bytes).await?;
     let modules = running.modules.clone();
     let activate = query.activate.unwrap_or(false);
-    let uploaded = super::blocking(move || modules.upload(&bytes, activate)).await??;
+    let uploaded = super::blocking(move || {
+        let _place = place;
+        modules.upload(&bytes, activate)
+    })
+    .await??;
     let mut document = summary(&running.modules, &uploaded.module);
     if let Value::Object(members) = &mut document {
         members.insert("activated".into(), uploaded.activated.into());
