@@ -26,6 +26,7 @@ use super::{
     meta::Meta,
     overlay::{Overlay, RunLimit},
     queue::{BatchLimit, Queue},
+    undecided::Undecided,
 };
 use crate::vocabulary::{
     AggregateId, AggregateKey, AggregateType, Committed, IdempotencyKey, ModuleDigest, Position,
@@ -53,6 +54,7 @@ struct Shared {
     index: Index,
     overlay: Overlay,
     listeners: Listeners,
+    undecided: Undecided,
     stopping: AtomicBool,
     directory: DataDirectory,
 }
@@ -115,6 +117,7 @@ impl Shared {
     }
 
     fn head(&self, key: &AggregateKey) -> Result<Head, ReadError> {
+        self.undecided.check(key)?;
         if let Some(newest) = self.overlay.newest(key) {
             return Ok(head_after(&newest));
         }
@@ -129,6 +132,7 @@ impl Shared {
         if let Some(found) = self.overlay.outcome(key, idempotency) {
             return Ok(Some(found));
         }
+        self.undecided.check(key)?;
         let Some((chunk, ordinal, position)) = self.indexed(|index| index.outcome(key, idempotency))? else {
             return Ok(None);
         };

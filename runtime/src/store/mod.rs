@@ -20,6 +20,7 @@ mod options;
 mod overlay;
 mod queue;
 mod rules;
+mod undecided;
 
 pub use api::{
     CommitListener, Completion, Direction, EventStore, FeedFilter, FeedPage, Head, LogIdentity, PageLimit,

@@ -14,6 +14,7 @@ use crate::{
         meta::{self, Identity, Meta},
         options::{Progress, Step},
         overlay::{Fresh, Overlay, RunLimit},
+        undecided::Undecided,
     },
     vocabulary::{Epoch, LogId, Position},
 };
@@ -72,6 +73,7 @@ pub(super) fn open(directory: DataDirectory, options: StoreOptions) -> Result<Sh
         index,
         overlay,
         listeners: Listeners::starting_at(last),
+        undecided: Undecided::default(),
         stopping: AtomicBool::new(false),
         directory,
     })

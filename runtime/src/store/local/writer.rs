@@ -206,6 +206,11 @@ impl Writer {
             "a group commit failed"
         );
         self.repair = Some(Repair::begin(&failed.fault));
+        if failed.maybe_written {
+            self.shared
+                .undecided
+                .wait_for(answers.iter().map(|(_, key, _, _)| key.clone()));
+        }
         let of_group = |error: &WriteFault| match (&error.fault, error.maybe_written) {
             (_, true) => AppendError::Unknown {
                 reason: reason.clone(),

@@ -125,6 +125,7 @@ impl Writer {
             shared.listeners.publish(&commits);
         }
         self.end = found;
+        shared.undecided.decided();
         Ok(commits.len())
     }
 
