@@ -106,3 +106,46 @@ fn a_lane_takes_only_so_many() {
         rounds - refused
     );
 }
+
+#[test]
+fn bodies_that_are_arriving_have_room_for_so_many_bytes() {
+    let server = counter(Limits {
+        arriving_bytes: 100 * 1024,
+        ..Limits::default()
+    });
+    let path = "/v1/aggregates/counter/a/commands/add";
+    // It announces 90 KiB and sends nothing of it: the room is taken, and another 20 KiB do not fit beside it.
+    let mut stalled = Connection::open(server.address()).unwrap();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: annals\r\ncontent-length: {}\r\n\r\n",
+        90 * 1024
+    );
+    stalled.send(head.as_bytes()).unwrap();
+    let body = format!("{{\"by\":1{}}}", " ".repeat(20 * 1024));
+    let send = || {
+        server.request(
+            "POST",
+            path,
+            &[("content-type", "application/json")],
+            body.as_bytes(),
+        )
+    };
+    let mut answer = send();
+    for _ in 0..200 {
+        if answer.status == 429 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        answer = send();
+    }
+    assert_eq!(answer.problem(429, "busy")["limit"], 100 * 1024);
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    drop(stalled);
+    for _ in 0..200 {
+        if send().status == 200 {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("the room did not come back");
+}

@@ -1,12 +1,11 @@
 //! The contract on the wire: the shape of every good answer, its headers, conditions, paging, and what a busy server says.
 
-use std::collections::BTreeSet;
-
 use annals::vocabulary::Limits;
 use annals_tests::{
     guests,
     http::{Connection, Response},
     server::{Api, TestServer},
+    shapes::{is_rfc3339, members},
 };
 use serde_json::{Value, json};
 
@@ -14,22 +13,6 @@ fn counter(limits: Limits) -> TestServer {
     let server = TestServer::with_limits(limits);
     server.upload(&guests::counter()).ok();
     server
-}
-
-#[track_caller]
-fn members(value: &Value, expected: &[&str]) {
-    let found: BTreeSet<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(found, expected.iter().copied().collect(), "{value}");
-}
-
-#[track_caller]
-fn is_rfc3339(value: &Value) {
-    let text = value.as_str().unwrap_or_default();
-    let shape: String = text
-        .chars()
-        .map(|c| if c.is_ascii_digit() { '0' } else { c })
-        .collect();
-    assert_eq!(shape, "0000-00-00T00:00:00.000Z", "{value}");
 }
 
 #[track_caller]

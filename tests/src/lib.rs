@@ -10,3 +10,4 @@ pub mod artifacts;
 pub mod guests;
 pub mod http;
 pub mod server;
+pub mod shapes;
