@@ -120,19 +120,16 @@ impl Cells {
         (slot.generation == id.generation).then_some(&mut slot.cell)
     }
 
-    /// Whether a live object placed there can still be used.
-    pub(crate) fn is_alive(&self, id: CellId) -> bool {
+    /// Whether a live object placed there can still be called: the cell is alive, and its memory has not grown so far
+    /// that what lives in it has to move.
+    pub(crate) fn takes_calls(&self, id: CellId) -> bool {
         let slot = self.slots.get(id.slot).and_then(Option::as_ref);
-        slot.is_some_and(|slot| slot.generation == id.generation && !slot.cell.is_retired())
+        slot.is_some_and(|slot| {
+            slot.generation == id.generation && !slot.cell.is_retired() && !slot.cell.is_draining()
+        })
     }
 
-    /// Whether the cell takes no new objects because its memory has grown too far.
-    pub(crate) fn is_draining(&self, id: CellId) -> bool {
-        let slot = self.slots.get(id.slot).and_then(Option::as_ref);
-        slot.is_some_and(|slot| slot.generation == id.generation && slot.cell.is_draining())
-    }
-
-    /// Drops the cell with everything in it. Its neighbours find out lazily, by [`Cells::is_alive`].
+    /// Drops the cell with everything in it. Its neighbours find out lazily, by [`Cells::takes_calls`].
     pub(crate) fn retire(&mut self, id: CellId) {
         if let Some(place) = self.slots.get_mut(id.slot)
             && place

@@ -10,15 +10,16 @@ use crate::{
     store::{EventStore, Head},
     vocabulary::{
         AggregateKey, Clock, CommandRecord, Commit, Committed, Context, ContextRecord, Decision,
-        GuestCommand, IdempotencyRecord, NewEvent, Outcome, Position, Rejection,
+        GuestCommand, IdempotencyRecord, NewEvent, Outcome, Rejection,
     },
-    wasm::{AppliedEvent, Fault, Handled, Module, Refusal},
+    wasm::{AppliedEvent, Fault, Handled, Refusal},
 };
 
 use super::{
     cells::{CellId, Cells, Placed},
     request::{Answer, CommandError, CommandRequest},
     unique::UniqueIds,
+    work::Serving,
 };
 
 /// What a decision needs to know beside the command.
@@ -27,17 +28,21 @@ pub(crate) struct Decide<'a> {
     pub(crate) store: &'a Arc<dyn EventStore>,
     pub(crate) clock: &'a dyn Clock,
     pub(crate) ids: &'a UniqueIds,
-    pub(crate) module: &'a Arc<Module>,
+    pub(crate) serving: &'a Serving,
     pub(crate) request: &'a CommandRequest,
 }
 
 /// What came of it.
 #[derive(Debug)]
 pub(crate) enum Decided {
-    /// Nothing to record: the answer may leave once the version that it was decided on is durable.
-    Answer(Answer),
+    /// The key's first answer, which is durable.
+    Replay(Answer),
+    /// Nothing to record: the answer may leave once what it was decided on is durable.
+    Unrecorded(Box<Commit>),
     /// To be committed; the live object is already there.
     Propose(Box<Commit>),
+    /// The cell ran out of memory: once more in a cell of its own, when nothing is in flight.
+    AloneOnceSettled,
 }
 
 /// A failure, and whether the live object can no longer be used.
@@ -73,7 +78,7 @@ impl Decide<'_> {
 
     /// Checks what can be checked before the module is asked.
     pub(crate) fn check_before(&self, head: Head) -> Result<(), CommandError> {
-        let manifest = self.module.manifest();
+        let manifest = self.serving.module.manifest();
         if !manifest.takes(&self.request.command) {
             return Err(self.unknown_command());
         }
@@ -81,7 +86,7 @@ impl Decide<'_> {
     }
 
     fn unknown_command(&self) -> CommandError {
-        let manifest = self.module.manifest();
+        let manifest = self.serving.module.manifest();
         CommandError::UnknownCommand {
             aggregate_type: manifest.aggregate_type.clone(),
             command: self.request.command.clone(),
@@ -159,7 +164,7 @@ impl Decide<'_> {
     }
 
     fn check_invariants(&self, cells: &mut Cells, placed: &Placed) -> Result<(), Failed> {
-        if !self.module.has_invariants() {
+        if !self.serving.module.has_invariants() {
             return Ok(());
         }
         let broken = self.call(cells, placed.cell, |cell| cell.broken_invariants(&placed.live))?;
@@ -210,14 +215,7 @@ impl Decide<'_> {
         if !commit.events.is_empty() || commit.idempotency.is_some() {
             return Decided::Propose(Box::new(commit));
         }
-        let first_position = Position(self.store.last_position().0 + 1);
-        Decided::Answer(Answer {
-            committed: Arc::new(Committed {
-                commit,
-                first_position,
-            }),
-            replayed: false,
-        })
+        Decided::Unrecorded(Box::new(commit))
     }
 
     fn context(&self, head: Head) -> Context {
@@ -243,7 +241,7 @@ impl Decide<'_> {
 
     fn commit(&self, head: Head, context: Context, outcome: Outcome, events: Vec<NewEvent>) -> Commit {
         let request = self.request;
-        let keeps = self.module.manifest().attribute("keep-commands") != Some("false");
+        let keeps = self.serving.keeps_commands;
         Commit {
             key: request.key.clone(),
             first_version: head.version.plus(1),
@@ -265,7 +263,7 @@ impl Decide<'_> {
                 request: request.hash(),
             }),
             outcome,
-            module: self.module.digest(),
+            module: self.serving.module.digest(),
             events,
         }
     }

@@ -7,8 +7,11 @@ mod admission;
 mod cells;
 mod decide;
 mod lane;
+mod read;
 mod rehydrate;
 mod request;
+mod save;
+mod settle;
 mod shard;
 mod unique;
 mod work;
@@ -137,6 +140,7 @@ impl Aggregates {
             request,
             reply,
             decided_again: 0,
+            alone: false,
             span,
             permits: [queued, bytes],
         };

@@ -11,28 +11,31 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::{
     store::AppendError,
-    vocabulary::{AggregateKey, AggregateType, Committed, LaneEpoch},
+    vocabulary::{AggregateKey, AggregateType},
     wasm::Module,
 };
 
 use super::{
     admission::Permit,
     request::{Answer, CommandError, CommandRequest, Reply, StateRequest, StateView},
-    work::Worker,
+    work::{Entry, Worker},
 };
 
 /// How often idle lanes are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
+/// The place of a lane in its shard. It is another lane's once this one was idle and let go.
+pub(crate) type LaneId = usize;
+
 /// What a shard is told.
 pub(crate) enum Message {
     Command(CommandWork),
     State(StateWork),
-    /// The store's word on a proposal.
+    /// The store's word on a decision. One that is durable has been answered already.
     Settled {
-        key: AggregateKey,
-        epoch: LaneEpoch,
-        result: Result<Arc<Committed>, AppendError>,
+        lane: LaneId,
+        number: u64,
+        result: Result<(), Box<NotDurable>>,
     },
     /// From now on this module serves its type; `done` is called once that is so.
     Activate {
@@ -44,12 +47,20 @@ pub(crate) enum Message {
     Stop,
 }
 
+/// A decision that the store did not take, or of which it does not know.
+pub(crate) struct NotDurable {
+    pub(crate) work: CommandWork,
+    pub(crate) error: AppendError,
+}
+
 /// A command on its way.
 pub(crate) struct CommandWork {
     pub(crate) request: CommandRequest,
     pub(crate) reply: Reply<Result<Answer, CommandError>>,
-    /// How often it was decided again, after a conflict.
+    /// How often it was decided again, after a conflict or because its ground was lost.
     pub(crate) decided_again: u8,
+    /// Whether its cell ran out of memory before: it gets one of its own.
+    pub(crate) alone: bool,
     /// The span of the request that brought it.
     pub(crate) span: tracing::Span,
     /// Shares of the queue and of the bytes in flight; given back with the answer.
@@ -104,18 +115,60 @@ impl StateWork {
 /// The thread's own data.
 pub(crate) struct Shard {
     inbox: Receiver<Message>,
-    lanes: HashMap<AggregateKey, super::work::Entry>,
+    lanes: Lanes,
     worker: Worker,
     /// Lanes with work that can be done, each once, in the order in which it came.
-    ready: VecDeque<AggregateKey>,
+    ready: VecDeque<LaneId>,
     stopping: bool,
+}
+
+/// The lanes, by their place and by their aggregate.
+#[derive(Default)]
+struct Lanes {
+    places: Vec<Option<Entry>>,
+    free: Vec<LaneId>,
+    by_key: HashMap<AggregateKey, LaneId>,
+}
+
+impl Lanes {
+    fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    fn get_mut(&mut self, lane: LaneId) -> Option<&mut Entry> {
+        self.places.get_mut(lane)?.as_mut()
+    }
+
+    fn entries(&self) -> impl Iterator<Item = (LaneId, &Entry)> {
+        let places = self.places.iter().enumerate();
+        places.filter_map(|(lane, entry)| Some((lane, entry.as_ref()?)))
+    }
+
+    fn insert(&mut self, key: AggregateKey, entry: impl FnOnce(LaneId) -> Entry) -> LaneId {
+        let lane = self.free.pop().unwrap_or_else(|| {
+            self.places.push(None);
+            self.places.len() - 1
+        });
+        if let Some(place) = self.places.get_mut(lane) {
+            *place = Some(entry(lane));
+        }
+        self.by_key.insert(key, lane);
+        lane
+    }
+
+    fn remove(&mut self, lane: LaneId) -> Option<Entry> {
+        let entry = self.places.get_mut(lane)?.take()?;
+        self.by_key.remove(&entry.key);
+        self.free.push(lane);
+        Some(entry)
+    }
 }
 
 impl Shard {
     pub(crate) fn new(inbox: Receiver<Message>, worker: Worker) -> Self {
         Self {
             inbox,
-            lanes: HashMap::new(),
+            lanes: Lanes::default(),
             worker,
             ready: VecDeque::new(),
             stopping: false,
@@ -125,7 +178,7 @@ impl Shard {
     /// Runs until it is told to stop and everything that was accepted is answered.
     pub(crate) fn run(mut self) {
         let mut next_sweep = Instant::now() + SWEEP_EVERY;
-        while !(self.stopping && self.lanes.values().all(|entry| entry.lane.is_idle())) {
+        while !(self.stopping && self.lanes.entries().all(|(_, entry)| entry.lane.is_idle())) {
             // What waits is moved into the lanes before the next piece of work is done, so that the lanes' own limits
             // hold however slow a guest is.
             if self.ready.is_empty() {
@@ -138,10 +191,11 @@ impl Shard {
             while let Ok(message) = self.inbox.try_recv() {
                 self.take(message);
             }
-            self.work();
-            if Instant::now() >= next_sweep {
+            let now = Instant::now();
+            self.work(now);
+            if now >= next_sweep {
                 self.sweep(self.worker.limits().lane_idle);
-                next_sweep = Instant::now() + SWEEP_EVERY;
+                next_sweep = now + SWEEP_EVERY;
             }
         }
         // What slipped in behind the order to stop.
@@ -161,14 +215,16 @@ impl Shard {
     }
 
     /// One piece of work of the lane whose turn it is.
-    fn work(&mut self) {
-        let Some(key) = self.ready.pop_front() else { return };
-        let Some(entry) = self.lanes.get_mut(&key) else {
+    fn work(&mut self, now: Instant) {
+        let Some(lane) = self.ready.pop_front() else {
             return;
         };
-        self.worker.run_one(entry);
+        let Some(entry) = self.lanes.get_mut(lane) else {
+            return;
+        };
+        self.worker.run_one(entry, now);
         if entry.lane.has_ready() {
-            self.ready.push_back(key);
+            self.ready.push_back(lane);
         } else {
             entry.is_ready = false;
         }
@@ -178,9 +234,9 @@ impl Shard {
         match message {
             Message::Command(work) => self.queue(Work::Command(work)),
             Message::State(work) => self.queue(Work::State(work)),
-            Message::Settled { key, epoch, result } => {
-                if let Some(entry) = self.lanes.get_mut(&key) {
-                    self.worker.settle(entry, epoch, result);
+            Message::Settled { lane, number, result } => {
+                if let Some(entry) = self.lanes.get_mut(lane) {
+                    self.worker.settle(entry, number, result);
                     entry.schedule(&mut self.ready);
                 }
             }
@@ -198,16 +254,20 @@ impl Shard {
 
     fn queue(&mut self, work: Work) {
         let key = work.key();
-        if !self.worker.serves(&key.aggregate_type) {
-            let unknown = CommandError::UnknownType(key.aggregate_type.clone());
-            return work.refuse(unknown);
-        }
-        if !self.lanes.contains_key(key) {
-            self.make_room();
-            let entry = self.worker.open(key.clone());
-            self.lanes.insert(key.clone(), entry);
-        }
-        let Some(entry) = self.lanes.get_mut(work.key()) else {
+        let lane = match self.lanes.by_key.get(key) {
+            Some(lane) => *lane,
+            None if !self.worker.serves(&key.aggregate_type) => {
+                let unknown = CommandError::UnknownType(key.aggregate_type.clone());
+                return work.refuse(unknown);
+            }
+            None => {
+                let key = key.clone();
+                self.make_room();
+                let worker = &mut self.worker;
+                self.lanes.insert(key.clone(), |lane| worker.open(lane, key))
+            }
+        };
+        let Some(entry) = self.lanes.get_mut(lane) else {
             return;
         };
         let limit = self.worker.limits().lane_queue;
@@ -226,38 +286,40 @@ impl Shard {
         if self.lanes.len() < limit {
             return;
         }
-        let mut idle: Vec<(Instant, AggregateKey)> = self
+        let mut idle: Vec<(Instant, LaneId)> = self
             .lanes
-            .values()
-            .filter(|entry| entry.lane.is_idle())
-            .map(|entry| (entry.last_used, entry.key.clone()))
+            .entries()
+            .filter(|(_, entry)| entry.lane.is_idle())
+            .map(|(lane, entry)| (entry.last_used, lane))
             .collect();
         let count = (limit / 10).max(1).min(idle.len());
         if count == 0 {
             return;
         }
         idle.select_nth_unstable_by_key(count - 1, |(last_used, _)| *last_used);
-        for (_, key) in idle.into_iter().take(count) {
-            self.evict(&key);
+        for (_, lane) in idle.into_iter().take(count) {
+            self.evict(lane);
         }
     }
 
     /// Evicts every lane that has been idle for this long.
     fn sweep(&mut self, idle_for: Duration) {
         let now = Instant::now();
-        let idle: Vec<AggregateKey> = self
+        let idle: Vec<LaneId> = self
             .lanes
-            .values()
-            .filter(|entry| entry.lane.is_idle() && now.duration_since(entry.last_used) >= idle_for)
-            .map(|entry| entry.key.clone())
+            .entries()
+            .filter(|(_, entry)| {
+                entry.lane.is_idle() && now.saturating_duration_since(entry.last_used) >= idle_for
+            })
+            .map(|(lane, _)| lane)
             .collect();
-        for key in idle {
-            self.evict(&key);
+        for lane in idle {
+            self.evict(lane);
         }
     }
 
-    fn evict(&mut self, key: &AggregateKey) {
-        if let Some(entry) = self.lanes.remove(key) {
+    fn evict(&mut self, lane: LaneId) {
+        if let Some(entry) = self.lanes.remove(lane) {
             self.worker.evict(entry);
         }
     }

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest, Sha256};
 
+use crate::vocabulary::hex;
+
 /// A source of unique, unpredictable ids: the hash of a secret drawn at the start and a counter.
 #[derive(Debug)]
 pub struct UniqueIds {
@@ -30,12 +32,8 @@ impl UniqueIds {
         let mut hasher = Sha256::new();
         hasher.update(self.secret);
         hasher.update(self.drawn.fetch_add(1, Ordering::Relaxed).to_le_bytes());
-        hasher
-            .finalize()
-            .iter()
-            .take(16)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        let drawn: [u8; 32] = hasher.finalize().into();
+        hex(drawn.get(..16).unwrap_or_default())
     }
 }
 

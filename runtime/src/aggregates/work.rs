@@ -1,4 +1,5 @@
-//! What a shard does for one lane: bring the live object up, decide, propose, settle, snapshot, evict.
+//! What a shard does for one lane: bring the live object up, decide, propose. Beside it: what the store's word leads to
+//! (`settle.rs`), reads (`read.rs`), and snapshots (`save.rs`).
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -9,41 +10,86 @@ use std::{
 use crossbeam_channel::Sender;
 
 use crate::{
-    store::{AppendError, EventStore, Head, Proposal, Snapshot},
-    vocabulary::{AggregateKey, AggregateType, Clock, Commit, Committed, LaneEpoch, Limits, Version},
-    wasm::{Module, Rendered},
+    store::{EventStore, Head, Proposal, Snapshot},
+    vocabulary::{
+        AggregateKey, AggregateType, Clock, Commit, Committed, IdempotencyKey, LaneEpoch, Limits, Version,
+    },
+    wasm::Module,
 };
 
 use super::{
     cells::{Cells, Placed},
-    decide::{Decide, Decided, Failed, fault_report, replay},
-    lane::{Lane, Settled},
+    decide::{Decide, Decided, Failed},
+    lane::Lane,
     rehydrate::{Rebuild, Rebuilt},
-    request::{Answer, CommandError, RenderedState, StateView},
-    shard::{CommandWork, Message, StateWork, Work},
+    request::{Answer, CommandError, StateView},
+    shard::{CommandWork, LaneId, Message, NotDurable, StateWork, Work},
     unique::UniqueIds,
 };
-
-/// How often a command is decided again after a conflict before the caller is asked to.
-const DECIDE_AGAIN_MAX: u8 = 3;
 
 /// A lane with what the shard knows about it.
 pub(crate) struct Entry {
     pub(crate) key: AggregateKey,
-    pub(crate) lane: Lane<Placed, Work, CommandWork>,
+    pub(crate) lane: Lane<Placed, Work, Proposed, Gated, Box<NotDurable>>,
     pub(crate) last_used: Instant,
+    /// The lane's place.
+    id: LaneId,
+    /// The module that serves the type, as of so many activations.
+    serving: Option<(u64, Arc<Serving>)>,
     /// Version of the newest snapshot that this lane took or came from.
-    snapshot: Version,
+    pub(super) snapshot: Version,
     /// Whether the shard has it among the lanes with work to do.
     pub(crate) is_ready: bool,
 }
 
+/// A module that serves its type, with what its manifest says that every command asks for.
+#[derive(Debug)]
+pub(crate) struct Serving {
+    pub(super) module: Arc<Module>,
+    /// Events after which a state is saved; 0 for never.
+    pub(super) snapshot_every: u64,
+    /// Whether commands are kept beside the events that they led to.
+    pub(super) keeps_commands: bool,
+}
+
+impl Serving {
+    fn new(module: Arc<Module>, limits: &Limits) -> Self {
+        let attribute = |name| module.manifest().attribute(name);
+        let asked = attribute("snapshot-every").and_then(|every| every.parse().ok());
+        Self {
+            snapshot_every: asked.unwrap_or(limits.snapshot_every),
+            keeps_commands: attribute("keep-commands") != Some("false"),
+            module,
+        }
+    }
+}
+
+/// What is kept of a decision until it is settled.
+#[derive(Debug)]
+pub(crate) struct Proposed {
+    pub(super) idempotency: Option<IdempotencyKey>,
+    /// The state after it, to be kept once it is durable.
+    pub(super) snapshot: Option<Snapshot>,
+}
+
+/// An answer that waits until what it was decided on is durable.
+pub(crate) enum Gated {
+    /// A decision with nothing to record.
+    Unrecorded(CommandWork, Box<Commit>),
+    /// No decision, because of the state.
+    Refused(CommandWork, CommandError),
+    /// A command whose key is that of the decision in flight: it gets the same answer.
+    Repeat(CommandWork),
+    /// A read.
+    State(StateWork, Result<StateView, CommandError>),
+}
+
 impl Entry {
     /// Puts the lane among those with work to do, once.
-    pub(crate) fn schedule(&mut self, ready: &mut VecDeque<AggregateKey>) {
+    pub(crate) fn schedule(&mut self, ready: &mut VecDeque<LaneId>) {
         if !self.is_ready && self.lane.has_ready() {
             self.is_ready = true;
-            ready.push_back(self.key.clone());
+            ready.push_back(self.id);
         }
     }
 }
@@ -58,10 +104,12 @@ pub(crate) struct Equipment {
 
 /// Does the work of a shard's lanes, with the cells of the shard.
 pub(crate) struct Worker {
-    equipment: Equipment,
+    pub(super) equipment: Equipment,
     inbox: Sender<Message>,
-    cells: Cells,
-    active: HashMap<AggregateType, Arc<Module>>,
+    pub(super) cells: Cells,
+    active: HashMap<AggregateType, Arc<Serving>>,
+    /// How often a module was activated here.
+    activations: u64,
     epochs: u64,
 }
 
@@ -72,6 +120,7 @@ impl Worker {
             inbox,
             cells: Cells::new(cells),
             active: HashMap::new(),
+            activations: 0,
             epochs: 0,
         }
     }
@@ -86,28 +135,33 @@ impl Worker {
 
     /// Lanes notice by themselves that their object is of another module.
     pub(crate) fn activate(&mut self, aggregate_type: AggregateType, module: Arc<Module>) {
-        self.active.insert(aggregate_type, module);
+        let serving = Arc::new(Serving::new(module, self.limits()));
+        self.active.insert(aggregate_type, serving);
+        self.activations += 1;
     }
 
-    pub(crate) fn open(&mut self, key: AggregateKey) -> Entry {
-        let lane = Lane::new(self.next_epoch());
+    pub(crate) fn open(&mut self, id: LaneId, key: AggregateKey) -> Entry {
+        let lane = Lane::new(self.next_epoch(), self.limits().lane_in_flight);
         Entry {
             key,
             lane,
             last_used: Instant::now(),
+            id,
+            serving: None,
             snapshot: Version(0),
             is_ready: false,
         }
     }
 
-    fn next_epoch(&mut self) -> LaneEpoch {
+    pub(super) fn next_epoch(&mut self) -> LaneEpoch {
         self.epochs += 1;
         LaneEpoch(self.epochs)
     }
 
-    /// Does the next thing that the lane has to do, unless it waits for a commit.
-    pub(crate) fn run_one(&mut self, entry: &mut Entry) {
-        entry.last_used = Instant::now();
+    /// Does the next thing that the lane has to do, unless it has to wait for the store.
+    pub(crate) fn run_one(&mut self, entry: &mut Entry, now: Instant) {
+        entry.last_used = now;
+        self.drop_unusable(entry);
         match entry.lane.take_ready() {
             Some(Work::Command(work)) => self.command(entry, work),
             Some(Work::State(work)) => self.state(entry, work),
@@ -115,24 +169,31 @@ impl Worker {
         }
     }
 
-    fn command(&mut self, entry: &mut Entry, work: CommandWork) {
+    fn command(&mut self, entry: &mut Entry, mut work: CommandWork) {
         let span = work.span.clone();
         let _in_span = tracing::debug_span!(parent: &span, "lane", aggregate = %entry.key).entered();
-        match self.decide(entry, &work) {
-            Ok(Decided::Answer(answer)) => {
-                debug_assert!(
-                    answer.replayed || entry.lane.is_durable(answer.committed.commit.last_version()),
-                    "nothing leaves before it is durable"
-                );
-                work.answer(Ok(answer));
+        if let Some(key) = work.request.idempotency.clone() {
+            // Its first answer is on the way: it is not asked again, and not decided again.
+            let is_first = |proposed: &Proposed| proposed.idempotency.as_ref() == Some(&key);
+            match entry.lane.gate_behind(Gated::Repeat(work), is_first) {
+                Some(Gated::Repeat(back)) => work = back,
+                _ => return,
             }
+        }
+        match self.decide(entry, &work) {
+            Ok(Decided::Replay(answer)) => work.answer(Ok(answer)),
             Ok(Decided::Propose(commit)) => self.propose(entry, work, *commit),
-            Err(error) => work.answer(Err(error)),
+            Ok(Decided::Unrecorded(commit)) => self.answer(entry, Gated::Unrecorded(work, commit)),
+            Ok(Decided::AloneOnceSettled) => {
+                work.alone = true;
+                entry.lane.push_back_first(Work::Command(work));
+            }
+            Err(error) => self.answer(entry, Gated::Refused(work, error)),
         }
     }
 
     fn decide(&mut self, entry: &mut Entry, work: &CommandWork) -> Result<Decided, CommandError> {
-        let module = self.module(&entry.key)?;
+        let serving = self.serving(entry)?;
         let store = Arc::clone(&self.equipment.store);
         let clock = Arc::clone(&self.equipment.clock);
         let ids = Arc::clone(&self.equipment.ids);
@@ -140,17 +201,17 @@ impl Worker {
             store: &store,
             clock: &*clock,
             ids: &ids,
-            module: &module,
+            serving: &serving,
             request: &work.request,
         };
         if let Some(answer) = decide.first_answer()? {
-            return Ok(Decided::Answer(answer));
+            return Ok(Decided::Replay(answer));
         }
-        let head = self.head(entry)?;
+        let head = self.tip(entry)?;
         decide.check_before(head)?;
-        let mut alone = false;
+        let mut alone = work.alone;
         loop {
-            self.bring_up(entry, &module, head, alone)?;
+            self.bring_up(entry, &serving.module, head, alone)?;
             let Some(placed) = entry.lane.live() else {
                 return Err(CommandError::Unavailable {
                     reason: "the live object went away".into(),
@@ -173,20 +234,31 @@ impl Worker {
                     }
                     // The neighbours may have filled the cell: once more in a cell of its own.
                     alone = true;
+                    if !entry.lane.is_settled() {
+                        return Ok(Decided::AloneOnceSettled);
+                    }
                 }
             }
         }
     }
 
-    fn module(&self, key: &AggregateKey) -> Result<Arc<Module>, CommandError> {
-        let found = self.active.get(&key.aggregate_type);
-        found
-            .cloned()
-            .ok_or_else(|| CommandError::UnknownType(key.aggregate_type.clone()))
+    /// The module that serves the aggregate's type.
+    pub(super) fn serving(&self, entry: &mut Entry) -> Result<Arc<Serving>, CommandError> {
+        if let Some((activations, serving)) = &entry.serving
+            && *activations == self.activations
+        {
+            return Ok(Arc::clone(serving));
+        }
+        let aggregate_type = &entry.key.aggregate_type;
+        let found = self.active.get(aggregate_type).cloned();
+        let serving = found.ok_or_else(|| CommandError::UnknownType(aggregate_type.clone()))?;
+        entry.serving = Some((self.activations, Arc::clone(&serving)));
+        Ok(serving)
     }
 
-    fn head(&self, entry: &mut Entry) -> Result<Head, CommandError> {
-        if let Some(head) = entry.lane.head() {
+    /// What the next decision is made on.
+    pub(super) fn tip(&self, entry: &mut Entry) -> Result<Head, CommandError> {
+        if let Some(head) = entry.lane.tip() {
             return Ok(head);
         }
         let head = self.equipment.store.head(&entry.key)?;
@@ -194,23 +266,29 @@ impl Worker {
         Ok(head)
     }
 
-    /// Makes sure that there is a live object of the active module, in a cell that is alive.
-    fn bring_up(
+    /// Lets go of a live object that may decide no more: its cell is gone or full, or another module serves its type now.
+    fn drop_unusable(&mut self, entry: &mut Entry) {
+        let Some(placed) = entry.lane.live() else { return };
+        let (cell, digest) = (placed.cell, placed.module);
+        let is_usable = self.cells.takes_calls(cell)
+            && self
+                .serving(entry)
+                .is_ok_and(|serving| serving.module.digest() == digest);
+        if !is_usable {
+            self.drop_live(entry);
+        }
+    }
+
+    /// Makes sure that there is a live object. Only a lane with nothing in flight may be without one here.
+    pub(super) fn bring_up(
         &mut self,
         entry: &mut Entry,
         module: &Arc<Module>,
         head: Head,
         fresh_cell: bool,
     ) -> Result<(), CommandError> {
-        if let Some(placed) = entry.lane.live() {
-            let cells = &self.cells;
-            let usable = placed.module == module.digest()
-                && cells.is_alive(placed.cell)
-                && !cells.is_draining(placed.cell);
-            if usable {
-                return Ok(());
-            }
-            self.drop_live(entry);
+        if entry.lane.live().is_some() {
+            return Ok(());
         }
         let _in_span = tracing::debug_span!("rehydrate", version = %head.version).entered();
         let rebuild = Rebuild {
@@ -231,213 +309,55 @@ impl Worker {
         Ok(())
     }
 
-    fn drop_live(&mut self, entry: &mut Entry) {
+    pub(super) fn drop_live(&mut self, entry: &mut Entry) {
         let epoch = self.next_epoch();
         if let Some(placed) = entry.lane.lose_live(epoch) {
             self.cells.release(placed);
         }
     }
 
-    fn propose(&self, entry: &mut Entry, work: CommandWork, commit: Commit) {
-        let head = self.head_after(entry, &commit);
-        let epoch = entry.lane.epoch();
-        let expected = Version(commit.first_version.0 - 1);
+    /// Hands a decision to the writer. Its answer leaves from the writer's thread, the moment it is durable.
+    fn propose(&mut self, entry: &mut Entry, work: CommandWork, commit: Commit) {
+        let head = head_after(entry, &commit);
+        let proposed = Proposed {
+            idempotency: commit.idempotency.as_ref().map(|record| record.key.clone()),
+            snapshot: self.snapshot_when_due(entry, head),
+        };
         let proposal = Proposal {
-            lane_epoch: epoch,
-            expected,
+            lane_epoch: entry.lane.epoch(),
+            expected: Version(commit.first_version.0 - 1),
             commit,
         };
         let commit_span = tracing::debug_span!(parent: &work.span, "commit", version = %head.version);
-        entry.lane.propose(head, work);
-        let (inbox, key) = (self.inbox.clone(), entry.key.clone());
-        let done = move |result| {
+        let (lane, number) = (entry.id, entry.lane.propose(head, proposed));
+        let inbox = self.inbox.clone();
+        let done = move |result: Result<Arc<Committed>, _>| {
             drop(commit_span);
-            // The shard outlives its proposals, so that this only fails when the process is ending.
-            drop(inbox.send(Message::Settled { key, epoch, result }));
+            let (result, answered) = match result {
+                Ok(committed) => (Ok(()), Ok((work, committed))),
+                Err(error) => (Err(Box::new(NotDurable { work, error })), Err(())),
+            };
+            // First the shard, then the caller: whoever was answered finds the lane informed. The shard outlives its
+            // proposals, so that sending only fails when the process is ending.
+            drop(inbox.send(Message::Settled { lane, number, result }));
+            if let Ok((work, committed)) = answered {
+                let replayed = false;
+                work.answer(Ok(Answer { committed, replayed }));
+            }
         };
         self.equipment.store.append(proposal, Box::new(done));
     }
+}
 
-    fn head_after(&self, entry: &Entry, commit: &Commit) -> Head {
-        let before = entry.lane.head().unwrap_or_default();
-        if commit.events.is_empty() {
-            return before;
-        }
-        Head {
-            version: commit.last_version(),
-            recorded_at: commit.context.now,
-            position: before.position,
-        }
+/// Where the aggregate stands after a decision.
+fn head_after(entry: &Entry, commit: &Commit) -> Head {
+    let before = entry.lane.tip().unwrap_or_default();
+    if commit.events.is_empty() {
+        return before;
     }
-
-    /// Takes the store's word on the commit in flight.
-    pub(crate) fn settle(
-        &mut self,
-        entry: &mut Entry,
-        epoch: LaneEpoch,
-        result: Result<Arc<Committed>, AppendError>,
-    ) {
-        let next = self.next_epoch();
-        let settled = entry.lane.settle(epoch, result.is_ok(), next);
-        match (settled, result) {
-            (Settled::Durable(work), Ok(committed)) => {
-                work.answer(Ok(Answer {
-                    committed,
-                    replayed: false,
-                }));
-                self.snapshot_when_due(entry);
-            }
-            (Settled::Lost(work, live), Err(error)) => {
-                if let Some(placed) = live {
-                    self.cells.release(placed);
-                }
-                self.decide_again_or_tell(entry, work, error);
-            }
-            _ => {
-                tracing::error!(aggregate = %entry.key, %epoch, "the store settled a commit that was not in flight")
-            }
-        }
-    }
-
-    fn decide_again_or_tell(&self, entry: &mut Entry, mut work: CommandWork, error: AppendError) {
-        match error {
-            AppendError::Duplicate(committed) => {
-                let answer = replay(committed, &work.request);
-                work.answer(answer);
-            }
-            AppendError::Conflict { .. } | AppendError::Superseded
-                if work.decided_again < DECIDE_AGAIN_MAX =>
-            {
-                work.decided_again += 1;
-                entry.lane.push_again(Work::Command(work));
-            }
-            error => work.answer(Err(CommandError::NotWritten(error))),
-        }
-    }
-
-    fn state(&mut self, entry: &mut Entry, work: StateWork) {
-        let span = work.span.clone();
-        let _in_span = tracing::debug_span!(parent: &span, "lane", aggregate = %entry.key).entered();
-        let view = self.render(entry, &work);
-        work.answer(view);
-    }
-
-    fn render(&mut self, entry: &mut Entry, work: &StateWork) -> Result<StateView, CommandError> {
-        let module = self.module(&entry.key)?;
-        let head = self.head(entry)?;
-        let view = |state| StateView {
-            version: head.version,
-            module: module.digest(),
-            state,
-        };
-        if head.version == Version(0) {
-            return Ok(view(RenderedState::Missing));
-        }
-        self.bring_up(entry, &module, head, false)?;
-        let rendered = match entry.lane.live() {
-            Some(placed) => match self.cells.get(placed.cell) {
-                Some(cell) => cell.render(&placed.live),
-                None => Err(crate::wasm::Fault::Retired),
-            },
-            None => Err(crate::wasm::Fault::Retired),
-        };
-        let fault = match rendered {
-            Ok(Ok(Rendered::State(json))) => {
-                // Only now: the ETag of the command that ended an aggregate must not make its end look unmodified.
-                let digest = module.digest().to_string();
-                let known = |(version, start): &(Version, String)| {
-                    *version == head.version && digest.starts_with(start)
-                };
-                let is_known = work.request.known.iter().any(known);
-                return Ok(view(if is_known {
-                    RenderedState::NotModified
-                } else {
-                    RenderedState::Json(json)
-                }));
-            }
-            Ok(Ok(Rendered::Ended)) => return Ok(view(RenderedState::Ended)),
-            Ok(Ok(Rendered::NoView)) => return Ok(view(RenderedState::NoView)),
-            Ok(Err(problem)) => {
-                let what = format!("the module cannot render the state: {problem}");
-                return Err(fault_report(
-                    &self.equipment.ids,
-                    &entry.key,
-                    crate::wasm::Fault::BadOutput { what },
-                ));
-            }
-            Err(fault) => fault,
-        };
-        if let Some(cell) = entry.lane.live().map(|placed| placed.cell) {
-            self.cells.retire(cell);
-        }
-        self.drop_live(entry);
-        Err(fault_report(&self.equipment.ids, &entry.key, fault))
-    }
-
-    fn snapshot_when_due(&mut self, entry: &mut Entry) {
-        let Some(head) = entry.lane.head() else { return };
-        let Some(module) = self.active.get(&entry.key.aggregate_type) else {
-            return;
-        };
-        let asked = module
-            .manifest()
-            .attribute("snapshot-every")
-            .and_then(|every| every.parse().ok());
-        let every = asked.unwrap_or(self.equipment.limits.snapshot_every);
-        if every > 0 && head.version.0 - entry.snapshot.0 >= every {
-            self.snapshot(entry);
-        }
-    }
-
-    /// Saves the state as a snapshot. Failing to costs only time later, unless the guest faults: then its cell goes.
-    fn snapshot(&mut self, entry: &mut Entry) {
-        let (Some(head), Some(placed)) = (entry.lane.head(), entry.lane.live()) else {
-            return;
-        };
-        let Some(module) = self.active.get(&entry.key.aggregate_type) else {
-            return;
-        };
-        if placed.module != module.digest() || !module.has_snapshots() || head.version == Version(0) {
-            return;
-        }
-        let cell_id = placed.cell;
-        let Some(cell) = self.cells.get(cell_id) else {
-            return;
-        };
-        match cell.save(&placed.live) {
-            Ok(Ok(state)) => {
-                let snapshot = Snapshot {
-                    key: entry.key.clone(),
-                    version: head.version,
-                    recorded_at: head.recorded_at,
-                    module: module.digest(),
-                    state_version: module.manifest().state_version,
-                    state: state.into(),
-                };
-                self.equipment.store.save_snapshot(snapshot);
-            }
-            Ok(Err(reason)) => {
-                tracing::warn!(aggregate = %entry.key, version = %head.version, reason, "the module saved no snapshot");
-            }
-            Err(fault) => {
-                tracing::warn!(aggregate = %entry.key, version = %head.version, %fault, "no snapshot");
-                self.cells.retire(cell_id);
-                self.drop_live(entry);
-            }
-        }
-        // Also after a failure: the next attempt comes after as many events again.
-        entry.snapshot = head.version;
-    }
-
-    /// Lets an idle lane go, with a snapshot when enough has happened since the last one.
-    pub(crate) fn evict(&mut self, mut entry: Entry) {
-        let since = entry
-            .lane
-            .head()
-            .map_or(0, |head| head.version.0 - entry.snapshot.0);
-        if entry.lane.live().is_some() && since >= self.equipment.limits.snapshot_on_eviction {
-            self.snapshot(&mut entry);
-        }
-        self.drop_live(&mut entry);
+    Head {
+        version: commit.last_version(),
+        recorded_at: commit.context.now,
+        position: before.position,
     }
 }

@@ -1,14 +1,19 @@
 //! Events as CloudEvents 1.0 in JSON (<https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md>).
 
+use std::io::Write as _;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
-use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::vocabulary::{Millis, RecordedEvent};
+use crate::vocabulary::{
+    AggregateKey, Committed, Millis, ModuleDigest, Position, RecordedEvent, Version, push_hex,
+};
 
-use super::app::Running;
+use super::{
+    app::Running,
+    document::{Object, number, quoted, raw},
+};
 
 /// What is not encoded in ids within URIs (RFC 3986, unreserved).
 pub(super) const ID: &AsciiSet = &NON_ALPHANUMERIC
@@ -17,78 +22,133 @@ pub(super) const ID: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'~');
 
-/// An event as it is sent.
-#[derive(Debug, Serialize)]
+/// An event as it is sent, borrowed from wherever it is.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct CloudEvent<'a> {
-    specversion: &'static str,
-    id: String,
-    source: String,
-    subject: &'a str,
-    #[serde(rename = "type")]
+    key: &'a AggregateKey,
+    version: Version,
+    position: Position,
     event_type: &'a str,
-    time: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    datacontenttype: Option<&'static str>,
-    dataschema: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<Box<RawValue>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data_base64: Option<String>,
-    sequence: String,
-    position: String,
-    correlationid: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    causationid: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    schema: u32,
+    recorded_at: Millis,
+    payload: &'a [u8],
+    correlation_id: &'a str,
+    causation_id: Option<&'a str>,
     actor: Option<&'a str>,
-    module: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
     traceparent: Option<&'a str>,
+    module: &'a ModuleDigest,
 }
 
-impl<'a> CloudEvent<'a> {
-    /// Renders an event of this log.
-    pub(super) fn new(running: &Running, event: &'a RecordedEvent) -> Self {
-        let aggregate_type = event.key.aggregate_type.as_str();
-        let aggregate_id = event.key.aggregate_id.as_str();
-        let encoded_id = utf8_percent_encode(aggregate_id, ID);
+impl<'a> From<&'a RecordedEvent> for CloudEvent<'a> {
+    fn from(event: &'a RecordedEvent) -> Self {
         let origin = &*event.origin;
-        let json = event.key.aggregate_type.is_system() || running.modules.writes_json(&origin.module);
-        let (data, data_base64) = payload(&event.payload, json);
         Self {
-            specversion: "1.0",
-            id: format!(
-                "{}/{aggregate_type}/{encoded_id}/{}",
-                running.store.identity().log_id,
-                event.version
-            ),
-            source: format!("/v1/aggregates/{aggregate_type}"),
-            subject: aggregate_id,
+            key: &event.key,
+            version: event.version,
+            position: event.position,
             event_type: event.event_type.as_str(),
-            time: rfc3339(event.recorded_at),
-            datacontenttype: data.is_some().then_some("application/json"),
-            dataschema: format!(
-                "urn:annals:schema:{aggregate_type}:{}:{}",
-                event.event_type, event.schema
-            ),
-            data,
-            data_base64,
-            sequence: format!("{:020}", event.version.0),
-            position: running.cursor(event.position).to_string(),
-            correlationid: &origin.correlation_id,
-            causationid: origin.causation_id.as_deref(),
+            schema: event.schema,
+            recorded_at: event.recorded_at,
+            payload: &event.payload,
+            correlation_id: &origin.correlation_id,
+            causation_id: origin.causation_id.as_deref(),
             actor: origin.actor.as_deref(),
-            module: origin.module.to_string(),
             traceparent: origin.traceparent.as_deref(),
+            module: &origin.module,
         }
     }
 }
 
-/// Payload bytes as JSON where they are, else in base64.
-pub(super) fn payload(bytes: &Bytes, json: bool) -> (Option<Box<RawValue>>, Option<String>) {
-    match raw_json(bytes).filter(|_| json) {
-        Some(raw) => (Some(raw), None),
-        None => (None, Some(STANDARD.encode(bytes))),
+impl<'a> CloudEvent<'a> {
+    /// The events of a commit.
+    pub(super) fn of(committed: &'a Committed) -> impl Iterator<Item = Self> {
+        let commit = &committed.commit;
+        let context = &commit.context;
+        commit.events.iter().enumerate().map(move |(index, event)| Self {
+            key: &commit.key,
+            version: commit.first_version.plus(index),
+            position: Position(committed.first_position.0 + index as u64),
+            event_type: event.event_type.as_str(),
+            schema: event.schema,
+            recorded_at: context.now,
+            payload: &event.payload,
+            correlation_id: &context.correlation_id,
+            causation_id: context.causation_id.as_deref(),
+            actor: context.actor.as_deref(),
+            traceparent: context.traceparent.as_deref(),
+            module: &commit.module,
+        })
+    }
+
+    /// Appends the event as JSON, on one line.
+    pub(super) fn write(&self, running: &Running, out: &mut Vec<u8>) {
+        let aggregate_type = self.key.aggregate_type.as_str();
+        let mut object = Object::begin(out);
+        object.raw("specversion", b"\"1.0\"");
+        self.write_id(running, object.member("id"));
+        let source = object.member("source");
+        source.extend_from_slice(b"\"/v1/aggregates/");
+        source.extend_from_slice(aggregate_type.as_bytes());
+        source.push(b'"');
+        object.text("subject", self.key.aggregate_id.as_str());
+        object.text("type", self.event_type);
+        let time = object.member("time");
+        time.push(b'"');
+        push_rfc3339(self.recorded_at, time);
+        time.push(b'"');
+        let is_json = self.key.aggregate_type.is_system() || running.modules.writes_json(self.module);
+        if is_json {
+            object.raw("datacontenttype", b"\"application/json\"");
+        }
+        let schema = object.member("dataschema");
+        schema.extend_from_slice(b"\"urn:annals:schema:");
+        schema.extend_from_slice(aggregate_type.as_bytes());
+        schema.push(b':');
+        schema.extend_from_slice(self.event_type.as_bytes());
+        schema.push(b':');
+        number(u64::from(self.schema), schema);
+        schema.push(b'"');
+        write_payload(self.payload, is_json, ["data", "data_base64"], &mut object);
+        let sequence = object.member("sequence");
+        drop(write!(sequence, "\"{:020}\"", self.version.0));
+        let position = object.member("position");
+        position.push(b'"');
+        push_hex(&running.cursor(self.position).bytes(), position);
+        position.push(b'"');
+        object.text("correlationid", self.correlation_id);
+        object.text_if("causationid", self.causation_id);
+        object.text_if("actor", self.actor);
+        let module = object.member("module");
+        module.push(b'"');
+        push_hex(&self.module.0, module);
+        module.push(b'"');
+        object.text_if("traceparent", self.traceparent);
+        object.end();
+    }
+
+    /// Unique across logs and types: log id, type, aggregate id and version.
+    fn write_id(&self, running: &Running, out: &mut Vec<u8>) {
+        out.push(b'"');
+        push_hex(&running.store.identity().log_id.0, out);
+        out.push(b'/');
+        out.extend_from_slice(self.key.aggregate_type.as_str().as_bytes());
+        out.push(b'/');
+        for part in utf8_percent_encode(self.key.aggregate_id.as_str(), ID) {
+            out.extend_from_slice(part.as_bytes());
+        }
+        out.push(b'/');
+        number(self.version.0, out);
+        out.push(b'"');
+    }
+}
+
+/// Payload bytes as JSON where they are, which was checked before they got into the log; else in base64.
+pub(super) fn write_payload(bytes: &[u8], is_json: bool, names: [&'static str; 2], object: &mut Object<'_>) {
+    let [json, base64] = names;
+    if is_json {
+        raw(bytes, object.member(json));
+    } else {
+        quoted(STANDARD.encode(bytes), object.member(base64));
     }
 }
 
@@ -106,10 +166,36 @@ pub(super) fn raw_json(bytes: &[u8]) -> Option<Box<RawValue>> {
 
 /// RFC 3339 in UTC with milliseconds.
 pub(super) fn rfc3339(millis: Millis) -> String {
+    let mut text = Vec::with_capacity(24);
+    push_rfc3339(millis, &mut text);
+    // Digits and their separators are ASCII.
+    String::from_utf8(text).unwrap_or_default()
+}
+
+/// Appends a time as [`rfc3339`] has it.
+fn push_rfc3339(millis: Millis, out: &mut Vec<u8>) {
     let timestamp = i64::try_from(millis)
         .ok()
         .and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok());
-    format!("{:.3}", timestamp.unwrap_or(jiff::Timestamp::MAX))
+    let time = jiff::tz::Offset::UTC.to_datetime(timestamp.unwrap_or(jiff::Timestamp::MAX));
+    let part = |value: i32, digits: u32, out: &mut Vec<u8>| {
+        for place in (0..digits).rev() {
+            out.push(b'0' + (value / 10_i32.pow(place) % 10).unsigned_abs() as u8);
+        }
+    };
+    let parts = [
+        (i32::from(time.year()), 4, b'-'),
+        (i32::from(time.month()), 2, b'-'),
+        (i32::from(time.day()), 2, b'T'),
+        (i32::from(time.hour()), 2, b':'),
+        (i32::from(time.minute()), 2, b':'),
+        (i32::from(time.second()), 2, b'.'),
+        (i32::from(time.millisecond()), 3, b'Z'),
+    ];
+    for (value, digits, separator) in parts {
+        part(value, digits, out);
+        out.push(separator);
+    }
 }
 
 #[cfg(test)]
@@ -124,12 +210,25 @@ mod tests {
     }
 
     #[test]
+    fn times_are_what_their_library_makes_of_them() {
+        for millis in (0..4_000_000_000_000_i64).step_by(86_399_999 * 17) {
+            let expected = format!("{:.3}", jiff::Timestamp::from_millisecond(millis).unwrap());
+            assert_eq!(rfc3339(millis.unsigned_abs()), expected);
+        }
+    }
+
+    #[test]
     fn payloads_are_json_or_base64() {
-        let (data, base64) = payload(&Bytes::from_static(b"{\"a\":\n1}"), true);
-        assert_eq!((data.unwrap().get(), base64), ("{\"a\": 1}", None));
-        for (bytes, json) in [(&b"{\"a\":1}"[..], false), (b"\xff", true), (b"nope", true)] {
-            let (data, base64) = payload(&Bytes::from_static(bytes), json);
-            assert!(data.is_none() && base64.is_some(), "{bytes:?}");
+        for (bytes, is_json, expected) in [
+            (&b"{\"a\":\n1}"[..], true, "{\"j\":{\"a\": 1}}"),
+            (b"{\"a\":1}", false, "{\"b\":\"eyJhIjoxfQ==\"}"),
+            (b"\xff", false, "{\"b\":\"/w==\"}"),
+        ] {
+            let mut out = Vec::new();
+            let mut object = Object::begin(&mut out);
+            write_payload(bytes, is_json, ["j", "b"], &mut object);
+            object.end();
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Taking requests apart. What is wrong with one is answered with a problem, never with a bare string.
 
 use axum::{
-    body::Body,
+    BoxError,
+    body::HttpBody,
     extract::{FromRequestParts, Query as AxumQuery, RawPathParams},
-    http::{HeaderMap, HeaderName, header, request::Parts},
+    http::{HeaderMap, HeaderName, Uri, header, request::Parts},
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -64,7 +65,7 @@ impl Path {
 }
 
 /// Text of a path or query that decodes to bytes that are not UTF-8. The offending part is what lies between separators.
-fn not_utf8(what: &str, encoded: &str) -> Problem {
+pub(super) fn not_utf8(what: &str, encoded: &str) -> Problem {
     let undecodable = |part: &&str| percent_decode_str(part).decode_utf8().is_err();
     let part = encoded
         .split(['/', '&', '='])
@@ -83,24 +84,24 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Query<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
-        let encoded = parts.uri.query().unwrap_or_default();
-        // Form decoding would put replacement characters there, and the parameter would mean something else.
-        if percent_decode_str(encoded).decode_utf8().is_err() {
-            return Err(not_utf8("query", encoded));
-        }
-        match AxumQuery::<T>::try_from_uri(&parts.uri) {
-            Ok(AxumQuery(query)) => Ok(Self(query)),
-            Err(error) => {
-                let detail = format!(
-                    "the query `{}`: {}",
-                    parts.uri.query().unwrap_or_default(),
-                    error.body_text()
-                );
-                Err(Problem::malformed(
-                    detail,
-                    "GET /openapi.json lists the parameters of each path",
-                ))
-            }
+        query(&parts.uri).map(Self)
+    }
+}
+
+fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
+    let encoded = uri.query().unwrap_or_default();
+    // Form decoding would put replacement characters there, and the parameter would mean something else.
+    if percent_decode_str(encoded).decode_utf8().is_err() {
+        return Err(not_utf8("query", encoded));
+    }
+    match AxumQuery::<T>::try_from_uri(uri) {
+        Ok(AxumQuery(query)) => Ok(query),
+        Err(error) => {
+            let detail = format!("the query `{encoded}`: {}", error.body_text());
+            Err(Problem::malformed(
+                detail,
+                "GET /openapi.json lists the parameters of each path",
+            ))
         }
     }
 }
@@ -110,9 +111,21 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Query<T> {
 #[serde(deny_unknown_fields)]
 pub(super) struct NoParameters {}
 
+/// The same as [`NoParameters`], where nothing else of the request is extracted.
+pub(super) fn no_query(uri: &Uri) -> Result<(), Problem> {
+    match uri.query() {
+        None => Ok(()),
+        Some(_) => query::<NoParameters>(uri).map(drop),
+    }
+}
+
 /// Reads a whole body of at most `limit` bytes.
-pub(super) async fn read_body(app: &App, body: Body, what: &str, limit: usize) -> Result<Bytes, Problem> {
-    let declared = body_size(&body);
+pub(super) async fn read_body<B>(app: &App, body: B, what: &str, limit: usize) -> Result<Bytes, Problem>
+where
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let declared = body.size_hint().exact();
     if declared.is_some_and(|size| size > limit as u64) {
         return Err(Problem::too_large(what, limit));
     }
@@ -137,12 +150,8 @@ pub(super) async fn read_body(app: &App, body: Body, what: &str, limit: usize) -
     }
 }
 
-fn body_size(body: &Body) -> Option<u64> {
-    axum::body::HttpBody::size_hint(body).exact()
-}
-
 /// One header as text; given twice, it is refused.
-pub(super) fn header_text(headers: &HeaderMap, name: &str) -> Result<Option<String>, Problem> {
+pub(super) fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Problem> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else {
         return Ok(None);
@@ -155,7 +164,7 @@ pub(super) fn header_text(headers: &HeaderMap, name: &str) -> Result<Option<Stri
     }
     let text = std::str::from_utf8(value.as_bytes())
         .map_err(|_| Problem::malformed(format!("`{name}` is not UTF-8"), "send UTF-8 text"))?;
-    Ok(Some(text.to_owned()))
+    Ok(Some(text))
 }
 
 /// `Idempotency-Key`.
@@ -171,7 +180,7 @@ pub(super) fn opaque_id(headers: &HeaderMap, name: &'static str) -> Result<Optio
     };
     let checked: Result<IdempotencyKey, _> = text.parse();
     match checked {
-        Ok(_) => Ok(Some(text)),
+        Ok(_) => Ok(Some(text.to_owned())),
         Err(error) => Err(Problem::malformed(
             format!("`{name}: {}` {}", error.found, error.problem),
             "send 1 to 255 bytes of text without control characters",
@@ -187,7 +196,8 @@ pub(super) fn traceparent(headers: &HeaderMap) -> Option<String> {
     let hex = text
         .bytes()
         .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'));
-    (hex && lengths.len() >= 4 && lengths.starts_with(&[2, 32, 16, 2]) && text.len() <= 255).then_some(text)
+    (hex && lengths.len() >= 4 && lengths.starts_with(&[2, 32, 16, 2]) && text.len() <= 255)
+        .then(|| text.to_owned())
 }
 
 /// Checks that a body's media type is the one expected. None means the expected one.
@@ -195,6 +205,9 @@ pub(super) fn check_content_type(headers: &HeaderMap, expected: &[&str]) -> Resu
     let Some(found) = header_text(headers, header::CONTENT_TYPE.as_str())? else {
         return Ok(());
     };
+    if expected.contains(&found) {
+        return Ok(());
+    }
     let essence = found
         .split(';')
         .next()
@@ -224,6 +237,13 @@ pub(super) fn check_content_type(headers: &HeaderMap, expected: &[&str]) -> Resu
 /// The first of the offered media types that `Accept` takes; the first one when there is no such header.
 pub(super) fn negotiate<'a>(headers: &HeaderMap, offered: &[&'a str]) -> Result<&'a str, Problem> {
     let first = offered.first().copied().unwrap_or_default();
+    // What most clients send takes anything, or is asked for as we offer it.
+    let mut values = headers.get_all(header::ACCEPT).iter();
+    if let (Some(only), None) = (values.next(), values.next())
+        && (only.as_bytes() == b"*/*" || only.as_bytes() == first.as_bytes())
+    {
+        return Ok(first);
+    }
     let accept: Vec<String> = headers
         .get_all(header::ACCEPT)
         .iter()

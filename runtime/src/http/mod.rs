@@ -3,6 +3,8 @@
 
 mod app;
 mod cloudevent;
+mod direct;
+mod document;
 mod etag;
 mod extract;
 mod linger;

@@ -23,10 +23,17 @@ use hyper_util::{
 };
 use tokio::{net::TcpListener, sync::Semaphore};
 use tower::ServiceExt;
+use tracing::Instrument as _;
 
 use crate::vocabulary::Limits;
 
-use super::{app::App, linger::Lingering, problem::Problem, routes::router};
+use super::{
+    app::App,
+    direct::{self, is_direct},
+    linger::Lingering,
+    problem::Problem,
+    routes::{request_span, router},
+};
 
 /// Time after a failed accept before the next: a shortage of file descriptors passes, or does not, by itself.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -38,7 +45,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Serves until `shutdown` completes; then takes no more connections, and returns once the open ones have ended or the
 /// time for that is over.
 pub async fn serve(app: App, listener: TcpListener, limits: Arc<Limits>, shutdown: impl Future<Output = ()>) {
-    let router = router(app);
+    let router = router(app.clone());
     let mut http = hyper::server::conn::http1::Builder::new();
     // No `pipeline_flush`: with it hyper's own answers to what it cannot parse would never leave its buffer.
     http.timer(TokioTimer::new())
@@ -57,12 +64,13 @@ pub async fn serve(app: App, listener: TcpListener, limits: Arc<Limits>, shutdow
         let Some((stream, permit)) = accepted else {
             continue;
         };
-        let (router, header_bytes) = (router.clone(), limits.header_bytes);
+        let (app, router, header_bytes) = (app.clone(), router.clone(), limits.header_bytes);
         let answering = Arc::clone(&answering);
         let service = service_fn(move |request| {
-            let (router, answering) = (router.clone(), Answering::begin(&answering));
+            let (app, answering) = (app.clone(), Answering::begin(&answering));
+            let router = router_for(&request, &router);
             async move {
-                let response = answer(router, request, header_bytes).await;
+                let response = answer(app, router, request, header_bytes).await;
                 drop(answering);
                 response
             }
@@ -117,14 +125,40 @@ async fn quiet(answering: &AtomicUsize) {
     }
 }
 
+/// None for what is answered without the router.
+fn router_for(request: &Request<Incoming>, router: &Router) -> Option<Router> {
+    let is_direct = is_direct(request.method(), request.uri().path());
+    (!is_direct).then(|| router.clone())
+}
+
 async fn answer(
-    router: Router,
+    app: App,
+    router: Option<Router>,
     request: Request<Incoming>,
     header_bytes: usize,
 ) -> Result<Response, Infallible> {
     let refused = check_size(&request, header_bytes);
     // A client that waits for leave to send its body has nothing under way that would have to be read.
     let waits = request.headers().contains_key(header::EXPECT);
+    if let Err(problem) = refused {
+        let (_, body) = request.into_parts();
+        if !waits {
+            drop(Lingering::new(body));
+        }
+        return Ok(problem.into_response());
+    }
+    let Some(router) = router else {
+        let span = request_span(&request);
+        let (parts, body) = request.into_parts();
+        let answer = if waits {
+            direct::answer(&app, &parts, body).instrument(span).await
+        } else {
+            direct::answer(&app, &parts, Lingering::new(body))
+                .instrument(span)
+                .await
+        };
+        return Ok(answer);
+    };
     let request = request.map(|body| {
         if waits {
             Body::new(body)
@@ -132,10 +166,7 @@ async fn answer(
             Lingering::new(body).into()
         }
     });
-    match refused {
-        Ok(()) => router.oneshot(request).await,
-        Err(problem) => Ok(problem.into_response()),
-    }
+    router.oneshot(request).await
 }
 
 /// The request line and headers as they came, all but the last line ends.

@@ -80,9 +80,10 @@ impl Following {
     fn render(&self, delivery: Delivery) -> Option<Bytes> {
         let frame = match delivery {
             Delivery::Event(event) => {
-                let cursor = self.running.cursor(event.position);
-                let data = serde_json::to_string(&CloudEvent::new(&self.running, &event)).unwrap_or_default();
-                format!("id: {cursor}\ndata: {data}\n\n")
+                let mut frame = format!("id: {}\ndata: ", self.running.cursor(event.position)).into_bytes();
+                CloudEvent::from(&*event).write(&self.running, &mut frame);
+                frame.extend_from_slice(b"\n\n");
+                return Some(frame.into());
             }
             Delivery::CaughtUp(position) => self.named("caught-up", position),
             Delivery::FellBehind(position) => self.named("fell-behind", position),

@@ -43,6 +43,19 @@ impl Cursor {
         }
     }
 
+    /// What its digits stand for.
+    #[must_use]
+    pub fn bytes(&self) -> [u8; BYTES] {
+        let mut bytes = [0; BYTES];
+        let parts = [FORMAT].into_iter().chain(self.log);
+        let parts = parts.chain(self.epoch.0.to_be_bytes());
+        let parts = parts.chain(self.position.0.to_be_bytes());
+        for (place, byte) in bytes.iter_mut().zip(parts) {
+            *place = byte;
+        }
+        bytes
+    }
+
     /// Whether the cursor was given out by this log.
     #[must_use]
     pub fn is_of(&self, log_id: LogId) -> bool {
@@ -57,12 +70,7 @@ fn log_prefix(log_id: LogId) -> [u8; 4] {
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d] = self.log;
-        write!(
-            f,
-            "{FORMAT:02x}{a:02x}{b:02x}{c:02x}{d:02x}{:08x}{:016x}",
-            self.epoch.0, self.position.0
-        )
+        f.write_str(&super::hex(&self.bytes()))
     }
 }
 

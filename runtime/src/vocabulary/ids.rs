@@ -267,7 +267,7 @@ macro_rules! bytes_id {
 
         impl fmt::Display for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                f.write_str(&super::hex(&self.0))
             }
         }
 
@@ -315,7 +315,7 @@ impl ModuleDigest {
     /// The first eight hexadecimal digits, for people and ETags.
     #[must_use]
     pub fn short(&self) -> String {
-        self.to_string().chars().take(Self::SHORT_LEN).collect()
+        super::hex(self.0.get(..Self::SHORT_LEN / 2).unwrap_or_default())
     }
 }
 

@@ -153,6 +153,8 @@ limits! {
         "one log line of a guest with its fields", on breach "the rest is cut", because "As above.";
     lane_queue: usize = 256, at most 65_536, "count",
         "commands waiting for one aggregate", on breach "429", because "More would wait longer than a client does.";
+    lane_in_flight: usize = 512, at most 65_536, "count",
+        "decisions of one aggregate that wait for their fsync", on breach "waits", because "One fsync covers them all; what is lost with it is decided again.";
     shard_queue: usize = 4_096, at most 1_048_576, "count",
         "requests waiting at one shard", on breach "429", because "As above.";
     in_flight_bytes: usize = 64 * MIB, at most 4_096 * MIB as u64, "B",

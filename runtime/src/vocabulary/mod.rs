@@ -5,6 +5,7 @@ pub mod clock;
 pub mod commit;
 pub mod cursor;
 pub mod guest;
+pub mod hex;
 pub mod ids;
 pub mod json;
 pub mod limits;
@@ -17,6 +18,7 @@ pub use commit::{
 };
 pub use cursor::{Cursor, CursorError};
 pub use guest::{Context, Decision, GuestCommand, Rejection};
+pub use hex::{hex, push_hex};
 pub use ids::{
     AggregateId, AggregateKey, AggregateType, CommandName, Epoch, EventType, IdempotencyKey, InvalidName,
     LaneEpoch, LogId, ModuleDigest, Position, RequestHash, Version,

@@ -2,25 +2,25 @@
 
 use axum::{
     extract::State,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use percent_encoding::utf8_percent_encode;
-use serde::{Deserialize, Serialize};
-use serde_json::{json, value::RawValue};
+use serde::Deserialize;
+use serde_json::json;
 use tokio::sync::oneshot;
 
 use crate::{
     aggregates::{CommandError, RenderedState, StateRequest, StateView},
-    vocabulary::AggregateKey,
-    wasm::Fault,
+    vocabulary::{AggregateKey, push_hex},
 };
 
 use super::super::{
     app::{App, Running},
-    cloudevent::{ID, raw_json, rfc3339},
+    cloudevent::{ID, rfc3339},
+    document::Object,
     etag::{known_states, version_headers},
-    extract::{NoParameters, Path, Query, negotiate},
+    extract::{NoParameters, Path, Query, negotiate, no_query},
     problem::{Problem, unknown_type},
 };
 
@@ -94,26 +94,16 @@ pub(super) async fn of_type(
     Ok(response)
 }
 
-#[derive(Serialize)]
-struct StateAnswer<'a> {
-    #[serde(rename = "type")]
-    aggregate_type: &'a str,
-    id: &'a str,
-    version: u64,
-    module: String,
-    state: Option<&'a RawValue>,
-}
-
 /// `GET /v1/aggregates/{type}/{id}`
-pub(super) async fn state(
-    running: Running,
-    path: Path,
-    Query(NoParameters {}): Query<NoParameters>,
-    headers: HeaderMap,
+pub(in super::super) async fn state(
+    app: &App,
+    key: AggregateKey,
+    parts: &Parts,
 ) -> Result<Response, Problem> {
-    let key = path.aggregate()?;
-    negotiate(&headers, &["application/json"])?;
-    let known = known_states(&headers)?;
+    let running = app.running()?;
+    no_query(&parts.uri)?;
+    negotiate(&parts.headers, &["application/json"])?;
+    let known = known_states(&parts.headers)?;
     let request = StateRequest {
         key: key.clone(),
         known: known.states,
@@ -156,37 +146,25 @@ fn render(key: &AggregateKey, view: &StateView) -> Result<Response, Problem> {
             .with("version", view.version.0));
         }
         RenderedState::NotModified => return Ok((StatusCode::NOT_MODIFIED, version).into_response()),
-        RenderedState::NoView => None,
-        RenderedState::Json(json) => Some(raw_json(json.as_bytes()).ok_or_else(|| not_json(key))?),
+        RenderedState::NoView => "null",
+        RenderedState::Json(json) => json,
     };
-    let answer = StateAnswer {
-        aggregate_type: key.aggregate_type.as_str(),
-        id: key.aggregate_id.as_str(),
-        version: view.version.0,
-        module: view.module.to_string(),
-        state: state.as_deref(),
-    };
+    let mut body = Vec::with_capacity(state.len() + 256);
+    let mut object = Object::begin(&mut body);
+    object.text("type", key.aggregate_type.as_str());
+    object.text("id", key.aggregate_id.as_str());
+    object.number("version", view.version.0);
+    let module = object.member("module");
+    module.push(b'"');
+    push_hex(&view.module.0, module);
+    module.push(b'"');
+    object.raw("state", state.as_bytes());
+    object.end();
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
     ];
-    Ok((
-        version,
-        headers,
-        serde_json::to_string(&answer).unwrap_or_default(),
-    )
-        .into_response())
-}
-
-fn not_json(key: &AggregateKey) -> Problem {
-    let fault = Fault::BadOutput {
-        what: format!("the rendered state of `{key}` is not JSON"),
-    };
-    CommandError::Fault {
-        fault,
-        diagnosis: "none".into(),
-    }
-    .into()
+    Ok((version, headers, body).into_response())
 }
 
 pub(super) fn path_of(key: &AggregateKey) -> String {

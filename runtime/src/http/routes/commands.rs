@@ -1,85 +1,74 @@
 //! Sending a command, and looking its outcome up.
 
 use axum::{
-    body::Body,
-    extract::State,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    body::HttpBody,
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 use tokio::sync::oneshot;
 
 use crate::{
     aggregates::{Answer, CommandError, CommandRequest},
-    vocabulary::{self, CommandName, Committed, IdempotencyKey, Outcome, RecordedEvent, is_json},
+    vocabulary::{self, AggregateKey, CommandName, Committed, IdempotencyKey, Outcome, is_json, push_hex},
 };
 
 use super::super::{
     app::{App, Running},
-    cloudevent::{CloudEvent, payload, raw_json, rfc3339},
+    cloudevent::{CloudEvent, raw_json, rfc3339, write_payload},
+    document::{Object, number},
     etag::{preconditions, version_headers},
     extract::{
         IDEMPOTENCY_REPLAYED, NoParameters, Path, Query, check_content_type, idempotency_key, negotiate,
-        opaque_id, read_body, traceparent,
+        no_query, opaque_id, read_body, traceparent,
     },
     problem::{Problem, rejected, unknown_type},
 };
 
-#[derive(Serialize)]
-struct CommandAnswer<'a> {
-    #[serde(rename = "type")]
-    aggregate_type: &'a str,
-    id: &'a str,
-    version: u64,
-    position: String,
-    events: Vec<CloudEvent<'a>>,
-    reply: Option<Box<RawValue>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reply_base64: Option<String>,
-    fuel: u64,
-}
+/// Room for an answer with one small event.
+const ANSWER_BYTES: usize = 1_024;
 
 /// `POST /v1/aggregates/{type}/{id}/commands/{command}`
-pub(super) async fn send(
-    State(app): State<App>,
-    running: Running,
-    path: Path,
-    Query(NoParameters {}): Query<NoParameters>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    let key = path.aggregate()?;
-    let command: CommandName = path.parse("command")?;
-    negotiate(&headers, &["application/json"])?;
+pub(in super::super) async fn send<B>(
+    app: &App,
+    key: AggregateKey,
+    command: CommandName,
+    parts: &Parts,
+    body: B,
+) -> Result<Response, Problem>
+where
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<axum::BoxError>,
+{
+    let running = app.running()?;
+    let headers = &parts.headers;
+    no_query(&parts.uri)?;
+    negotiate(headers, &["application/json"])?;
     let Some(active) = running.modules.active(&key.aggregate_type) else {
         return Err(unknown_type(key.aggregate_type.as_str()));
     };
     let encoding = active.module.manifest().payload_encoding.as_str();
-    let payload = read_body(
-        &app,
-        body,
-        "the payload of the command",
-        app.limits().payload_bytes,
-    )
-    .await?;
+    let limit = app.limits().payload_bytes;
+    let payload = read_body(app, body, "the payload of the command", limit).await?;
     if !payload.is_empty() {
-        check_content_type(&headers, &[encoding])?;
+        check_content_type(headers, &[encoding])?;
         check_json(encoding, &payload)?;
     }
     let request = CommandRequest {
         key,
         command,
         payload,
-        idempotency: idempotency_key(&headers)?,
-        preconditions: preconditions(&headers)?,
+        idempotency: idempotency_key(headers)?,
+        preconditions: preconditions(headers)?,
         actor: None,
-        correlation_id: opaque_id(&headers, "correlation-id")?,
-        causation_id: opaque_id(&headers, "causation-id")?,
-        traceparent: traceparent(&headers),
+        correlation_id: opaque_id(headers, "correlation-id")?,
+        causation_id: opaque_id(headers, "causation-id")?,
+        traceparent: traceparent(headers),
     };
-    let answer = decide(&running, request).await?;
-    Ok(render(&running, &answer))
+    let answer = decide(running, request).await?;
+    Ok(render(running, &answer))
 }
 
 fn check_json(encoding: &str, payload: &[u8]) -> Result<(), Problem> {
@@ -132,28 +121,13 @@ fn render(running: &Running, answer: &Answer) -> Response {
     response
 }
 
-fn body(running: &Running, committed: &Committed) -> (StatusCode, String) {
+fn body(running: &Running, committed: &Committed) -> (StatusCode, Vec<u8>) {
     let commit = &committed.commit;
     match &commit.outcome {
         Outcome::Accepted { reply, fuel } => {
-            let events: Vec<RecordedEvent> = committed.recorded_events().collect();
-            let json = running.modules.writes_json(&commit.module);
-            let (reply, reply_base64) = reply.as_ref().map_or((None, None), |reply| payload(reply, json));
-            let answer = CommandAnswer {
-                aggregate_type: commit.key.aggregate_type.as_str(),
-                id: commit.key.aggregate_id.as_str(),
-                version: commit.last_version().0,
-                position: running.cursor(committed.last_position()).to_string(),
-                events: events
-                    .iter()
-                    .map(|event| CloudEvent::new(running, event))
-                    .collect(),
-                reply,
-                reply_base64,
-                fuel: *fuel,
-            };
-            // Serialising strings and numbers into memory does not fail.
-            (StatusCode::OK, serde_json::to_string(&answer).unwrap_or_default())
+            let mut body = Vec::with_capacity(ANSWER_BYTES);
+            write_accepted(running, committed, reply.as_ref(), *fuel, &mut body);
+            (StatusCode::OK, body)
         }
         Outcome::Rejected {
             code,
@@ -171,9 +145,49 @@ fn body(running: &Running, committed: &Committed) -> (StatusCode, String) {
                 commit.last_version().0,
             )
             .document();
-            (StatusCode::UNPROCESSABLE_ENTITY, document.to_string())
+            (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                document.to_string().into_bytes(),
+            )
         }
     }
+}
+
+fn write_accepted(
+    running: &Running,
+    committed: &Committed,
+    reply: Option<&Bytes>,
+    fuel: u64,
+    out: &mut Vec<u8>,
+) {
+    let commit = &committed.commit;
+    let mut object = Object::begin(out);
+    object.text("type", commit.key.aggregate_type.as_str());
+    object.text("id", commit.key.aggregate_id.as_str());
+    number(commit.last_version().0, object.member("version"));
+    let position = object.member("position");
+    position.push(b'"');
+    push_hex(&running.cursor(committed.last_position()).bytes(), position);
+    position.push(b'"');
+    let events = object.member("events");
+    events.push(b'[');
+    for (index, event) in CloudEvent::of(committed).enumerate() {
+        if index > 0 {
+            events.push(b',');
+        }
+        event.write(running, events);
+    }
+    events.push(b']');
+    match reply {
+        Some(reply) if running.modules.writes_json(&commit.module) => object.raw("reply", reply),
+        Some(reply) => {
+            object.raw("reply", b"null");
+            write_payload(reply, false, ["reply", "reply_base64"], &mut object);
+        }
+        None => object.raw("reply", b"null"),
+    }
+    object.number("fuel", fuel);
+    object.end();
 }
 
 #[derive(Serialize)]
@@ -208,7 +222,7 @@ pub(super) async fn outcome(
         key: idempotency.as_str(),
         status: status.as_u16(),
         recorded_at: rfc3339(committed.commit.context.now),
-        body: raw_json(body.as_bytes()),
+        body: raw_json(&body),
     };
     Ok(super::json_text(
         serde_json::to_string(&outcome).unwrap_or_default(),

@@ -1,7 +1,7 @@
 //! The paths and their handlers.
 
-mod aggregates;
-mod commands;
+pub(super) mod aggregates;
+pub(super) mod commands;
 mod events;
 mod modules;
 mod operations;
@@ -16,6 +16,7 @@ use tower_http::{catch_panic::CatchPanicLayer, trace::TraceLayer};
 
 use super::{
     app::App,
+    direct,
     problem::{Problem, method_not_allowed, not_found, panicked},
 };
 
@@ -44,10 +45,10 @@ pub(super) fn router(app: App) -> Router {
         .route("/", get(operations::root))
         .route("/v1/aggregates", get(aggregates::types))
         .route("/v1/aggregates/{type}", get(aggregates::of_type))
-        .route("/v1/aggregates/{type}/{id}", get(aggregates::state))
+        .route("/v1/aggregates/{type}/{id}", get(direct::routed))
         .route(
             "/v1/aggregates/{type}/{id}/commands/{command}",
-            post(commands::send),
+            post(direct::routed),
         )
         .route("/v1/aggregates/{type}/{id}/events", get(events::history))
         .route(
@@ -71,7 +72,7 @@ pub(super) fn router(app: App) -> Router {
         .with_state(app)
 }
 
-fn request_span(request: &axum::http::Request<axum::body::Body>) -> tracing::Span {
+pub(super) fn request_span<B>(request: &axum::http::Request<B>) -> tracing::Span {
     tracing::debug_span!("request", method = %request.method(), path = request.uri().path())
 }
 
