@@ -115,12 +115,14 @@ fn bodies_that_are_arriving_have_room_for_so_many_bytes() {
     });
     let path = "/v1/aggregates/counter/a/commands/add";
     // It announces 90 KiB and sends nothing of it: the room is taken, and another 20 KiB do not fit beside it.
-    let mut stalled = Connection::open(server.address()).unwrap();
-    let head = format!(
-        "POST {path} HTTP/1.1\r\nhost: annals\r\ncontent-length: {}\r\n\r\n",
-        90 * 1024
-    );
-    stalled.send(head.as_bytes()).unwrap();
+    let stall = || {
+        let mut stalled = Connection::open(server.address()).unwrap();
+        let announced = 90 * 1024;
+        let head = format!("POST {path} HTTP/1.1\r\nhost: annals\r\ncontent-length: {announced}\r\n\r\n");
+        stalled.send(head.as_bytes()).unwrap();
+        stalled
+    };
+    let mut stalled = stall();
     let body = format!("{{\"by\":1{}}}", " ".repeat(20 * 1024));
     let send = || {
         server.request(
@@ -135,6 +137,8 @@ fn bodies_that_are_arriving_have_room_for_so_many_bytes() {
         if answer.status == 429 {
             break;
         }
+        // Where the small one came first, the large one was refused, and takes no room.
+        stalled = stall();
         std::thread::sleep(std::time::Duration::from_millis(10));
         answer = send();
     }

@@ -104,6 +104,11 @@ impl<Live, Work, Pending, Gated, Failure> Lane<Live, Work, Pending, Gated, Failu
         !self.queue.is_empty() && !self.must_wait()
     }
 
+    /// Whether something waits here for a word of the store.
+    pub(crate) fn is_blocked(&self) -> bool {
+        !self.in_flight.is_empty() && (!self.again.is_empty() || (!self.queue.is_empty() && self.must_wait()))
+    }
+
     /// While something is in flight, only the live object that it was decided on may decide.
     fn must_wait(&self) -> bool {
         match self.in_flight.back() {

@@ -14,6 +14,7 @@ mod save;
 mod settle;
 mod shard;
 mod unique;
+mod words;
 mod work;
 
 use std::{
@@ -83,7 +84,7 @@ impl Aggregates {
         let count = shards.max(1);
         let cells = (limits.cells / count).max(1);
         let start = |index: usize| {
-            // Unbounded by itself: what enters is limited by admission, and by one commit in flight per lane.
+            // Unbounded by itself: what enters is limited by admission.
             let (inbox, messages) = unbounded();
             let equipment = Equipment {
                 store: Arc::clone(store),
@@ -91,11 +92,12 @@ impl Aggregates {
                 limits: Arc::clone(limits),
                 ids: Arc::clone(&ids),
             };
-            let worker = Worker::new(equipment, inbox.clone(), cells);
+            let (words, speaker) = words::words(inbox.clone());
+            let worker = Worker::new(equipment, speaker, cells);
             let thread = std::thread::Builder::new()
                 .name(format!("shard-{index}"))
                 .stack_size(SHARD_STACK_BYTES)
-                .spawn(move || Shard::new(messages, worker).run())?;
+                .spawn(move || Shard::new(messages, words, worker).run())?;
             Ok(Handle {
                 inbox,
                 queue: Gauge::new(limits.shard_queue),

@@ -21,9 +21,10 @@ const DECIDE_AGAIN_MAX: u8 = 3;
 
 impl Worker {
     /// Answers, once everything that it was decided on is durable.
-    pub(super) fn answer(&self, entry: &mut Entry, answer: Gated) {
-        if let Some(answer) = entry.lane.gate(answer) {
-            self.release(answer, None);
+    pub(super) fn answer(&mut self, entry: &mut Entry, answer: Gated) {
+        match entry.lane.gate(answer) {
+            Some(answer) => self.release(answer, None),
+            None => self.is_waited_for = true,
         }
     }
 
@@ -31,7 +32,10 @@ impl Worker {
     pub(crate) fn settle(&mut self, entry: &mut Entry, number: u64, result: Result<(), Box<NotDurable>>) {
         if !entry.lane.settle(number, result) {
             tracing::error!(aggregate = %entry.key, number, "the store settled a commit that was not in flight");
+            return;
         }
+        self.in_flight -= 1;
+        self.is_waited_for &= self.in_flight > 0;
         loop {
             let next = self.next_epoch();
             match entry.lane.next_settled(next) {

@@ -18,6 +18,7 @@ use crate::{
 use super::{
     admission::Permit,
     request::{Answer, CommandError, CommandRequest, Reply, StateRequest, StateView},
+    words::Words,
     work::{Entry, Worker},
 };
 
@@ -31,12 +32,8 @@ pub(crate) type LaneId = usize;
 pub(crate) enum Message {
     Command(CommandWork),
     State(StateWork),
-    /// The store's word on a decision. One that is durable has been answered already.
-    Settled {
-        lane: LaneId,
-        number: u64,
-        result: Result<(), Box<NotDurable>>,
-    },
+    /// There is a word of the store that somebody waits for.
+    Look,
     /// From now on this module serves its type; `done` is called once that is so.
     Activate {
         aggregate_type: AggregateType,
@@ -45,6 +42,13 @@ pub(crate) enum Message {
     },
     /// Answers what is queued, waits for what is in flight, then ends the thread.
     Stop,
+}
+
+/// The store's word on a decision. One that is durable has been answered already.
+pub(crate) struct Word {
+    pub(crate) lane: LaneId,
+    pub(crate) number: u64,
+    pub(crate) result: Result<(), Box<NotDurable>>,
 }
 
 /// A decision that the store did not take, or of which it does not know.
@@ -115,6 +119,7 @@ impl StateWork {
 /// The thread's own data.
 pub(crate) struct Shard {
     inbox: Receiver<Message>,
+    words: Words,
     lanes: Lanes,
     worker: Worker,
     /// Lanes with work that can be done, each once, in the order in which it came.
@@ -165,9 +170,10 @@ impl Lanes {
 }
 
 impl Shard {
-    pub(crate) fn new(inbox: Receiver<Message>, worker: Worker) -> Self {
+    pub(crate) fn new(inbox: Receiver<Message>, words: Words, worker: Worker) -> Self {
         Self {
             inbox,
+            words,
             lanes: Lanes::default(),
             worker,
             ready: VecDeque::new(),
@@ -178,10 +184,15 @@ impl Shard {
     /// Runs until it is told to stop and everything that was accepted is answered.
     pub(crate) fn run(mut self) {
         let mut next_sweep = Instant::now() + SWEEP_EVERY;
-        while !(self.stopping && self.lanes.entries().all(|(_, entry)| entry.lane.is_idle())) {
+        while !self.is_done() {
             // What waits is moved into the lanes before the next piece of work is done, so that the lanes' own limits
             // hold however slow a guest is.
+            self.listen();
             if self.ready.is_empty() {
+                self.words.wants(self.stopping || self.worker.awaits_words());
+                self.listen();
+            }
+            if self.ready.is_empty() && !self.is_done() {
                 match self.inbox.recv_deadline(next_sweep) {
                     Ok(message) => self.take(message),
                     Err(RecvTimeoutError::Timeout) => {}
@@ -208,10 +219,24 @@ impl Shard {
                 Message::Command(work) => work.answer(Err(stopped())),
                 Message::State(work) => work.answer(Err(stopped())),
                 Message::Activate { done, .. } => done(()),
-                Message::Settled { .. } | Message::Stop => {}
+                Message::Look | Message::Stop => {}
             }
         }
         self.sweep(Duration::ZERO);
+    }
+
+    fn is_done(&self) -> bool {
+        self.stopping && self.lanes.entries().all(|(_, entry)| entry.lane.is_idle())
+    }
+
+    /// Takes the store's words.
+    fn listen(&mut self) {
+        while let Some(Word { lane, number, result }) = self.words.next() {
+            if let Some(entry) = self.lanes.get_mut(lane) {
+                self.worker.settle(entry, number, result);
+                self.worker.schedule(entry, &mut self.ready);
+            }
+        }
     }
 
     /// One piece of work of the lane whose turn it is.
@@ -222,24 +247,17 @@ impl Shard {
         let Some(entry) = self.lanes.get_mut(lane) else {
             return;
         };
+        entry.is_ready = false;
         self.worker.run_one(entry, now);
-        if entry.lane.has_ready() {
-            self.ready.push_back(lane);
-        } else {
-            entry.is_ready = false;
-        }
+        self.worker.schedule(entry, &mut self.ready);
     }
 
     fn take(&mut self, message: Message) {
         match message {
             Message::Command(work) => self.queue(Work::Command(work)),
             Message::State(work) => self.queue(Work::State(work)),
-            Message::Settled { lane, number, result } => {
-                if let Some(entry) = self.lanes.get_mut(lane) {
-                    self.worker.settle(entry, number, result);
-                    entry.schedule(&mut self.ready);
-                }
-            }
+            // It is taken before the shard goes to sleep again.
+            Message::Look => {}
             Message::Activate {
                 aggregate_type,
                 module,
@@ -277,7 +295,7 @@ impl Shard {
                 limit,
             });
         }
-        entry.schedule(&mut self.ready);
+        self.worker.schedule(entry, &mut self.ready);
     }
 
     /// Lets the longest idle tenth of the lanes go when there are too many.

@@ -7,8 +7,6 @@ use std::{
     time::Instant,
 };
 
-use crossbeam_channel::Sender;
-
 use crate::{
     store::{EventStore, Head, Proposal, Snapshot},
     vocabulary::{
@@ -23,8 +21,9 @@ use super::{
     lane::Lane,
     rehydrate::{Rebuild, Rebuilt},
     request::{Answer, CommandError, StateView},
-    shard::{CommandWork, LaneId, Message, NotDurable, StateWork, Work},
+    shard::{CommandWork, LaneId, NotDurable, StateWork, Word, Work},
     unique::UniqueIds,
+    words::Speaker,
 };
 
 /// A lane with what the shard knows about it.
@@ -84,16 +83,6 @@ pub(crate) enum Gated {
     State(StateWork, Result<StateView, CommandError>),
 }
 
-impl Entry {
-    /// Puts the lane among those with work to do, once.
-    pub(crate) fn schedule(&mut self, ready: &mut VecDeque<LaneId>) {
-        if !self.is_ready && self.lane.has_ready() {
-            self.is_ready = true;
-            ready.push_back(self.id);
-        }
-    }
-}
-
 /// What the worker is made of.
 pub(crate) struct Equipment {
     pub(crate) store: Arc<dyn EventStore>,
@@ -105,24 +94,35 @@ pub(crate) struct Equipment {
 /// Does the work of a shard's lanes, with the cells of the shard.
 pub(crate) struct Worker {
     pub(super) equipment: Equipment,
-    inbox: Sender<Message>,
+    speaker: Speaker,
     pub(super) cells: Cells,
     active: HashMap<AggregateType, Arc<Serving>>,
     /// How often a module was activated here.
     activations: u64,
     epochs: u64,
+    /// Decisions in flight, in all lanes.
+    pub(super) in_flight: usize,
+    /// Whether something may wait for one of them: an answer, or the next decision of a lane.
+    pub(super) is_waited_for: bool,
 }
 
 impl Worker {
-    pub(crate) fn new(equipment: Equipment, inbox: Sender<Message>, cells: usize) -> Self {
+    pub(crate) fn new(equipment: Equipment, speaker: Speaker, cells: usize) -> Self {
         Self {
             equipment,
-            inbox,
+            speaker,
             cells: Cells::new(cells),
             active: HashMap::new(),
             activations: 0,
             epochs: 0,
+            in_flight: 0,
+            is_waited_for: false,
         }
+    }
+
+    /// Whether the store's next word is to wake the shard.
+    pub(crate) fn awaits_words(&self) -> bool {
+        self.is_waited_for && self.in_flight > 0
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -169,6 +169,15 @@ impl Worker {
         }
     }
 
+    /// Puts the lane among those with work to do, or takes note that it waits for the store.
+    pub(crate) fn schedule(&mut self, entry: &mut Entry, ready: &mut VecDeque<LaneId>) {
+        if !entry.is_ready && entry.lane.has_ready() {
+            entry.is_ready = true;
+            ready.push_back(entry.id);
+        }
+        self.is_waited_for |= entry.lane.is_blocked();
+    }
+
     fn command(&mut self, entry: &mut Entry, mut work: CommandWork) {
         let span = work.span.clone();
         let _in_span = tracing::debug_span!(parent: &span, "lane", aggregate = %entry.key).entered();
@@ -177,7 +186,10 @@ impl Worker {
             let is_first = |proposed: &Proposed| proposed.idempotency.as_ref() == Some(&key);
             match entry.lane.gate_behind(Gated::Repeat(work), is_first) {
                 Some(Gated::Repeat(back)) => work = back,
-                _ => return,
+                _ => {
+                    self.is_waited_for = true;
+                    return;
+                }
             }
         }
         match self.decide(entry, &work) {
@@ -330,19 +342,21 @@ impl Worker {
         };
         let commit_span = tracing::debug_span!(parent: &work.span, "commit", version = %head.version);
         let (lane, number) = (entry.id, entry.lane.propose(head, proposed));
-        let inbox = self.inbox.clone();
+        self.in_flight += 1;
+        let speaker = self.speaker.clone();
         let done = move |result: Result<Arc<Committed>, _>| {
             drop(commit_span);
-            let (result, answered) = match result {
-                Ok(committed) => (Ok(()), Ok((work, committed))),
-                Err(error) => (Err(Box::new(NotDurable { work, error })), Err(())),
-            };
-            // First the shard, then the caller: whoever was answered finds the lane informed. The shard outlives its
-            // proposals, so that sending only fails when the process is ending.
-            drop(inbox.send(Message::Settled { lane, number, result }));
-            if let Ok((work, committed)) = answered {
-                let replayed = false;
-                work.answer(Ok(Answer { committed, replayed }));
+            match result {
+                Ok(committed) => {
+                    let result = Ok(());
+                    speaker.say(Word { lane, number, result });
+                    let replayed = false;
+                    work.answer(Ok(Answer { committed, replayed }));
+                }
+                Err(error) => {
+                    let result = Err(Box::new(NotDurable { work, error }));
+                    speaker.say(Word { lane, number, result });
+                }
             }
         };
         self.equipment.store.append(proposal, Box::new(done));

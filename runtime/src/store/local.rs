@@ -15,7 +15,10 @@ use std::{
 
 use bytes::Bytes;
 
-use self::{indexer::Indexer, writer::Writer};
+use self::{
+    indexer::Indexer,
+    writer::{Prepared, Writer},
+};
 use super::{
     AppendError, CommitListener, Completion, Direction, EventStore, FeedFilter, FeedPage, Head, LogIdentity,
     OpenError, PageLimit, Proposal, ReadError, Snapshot, StoreOptions, StoredModule,
@@ -40,7 +43,7 @@ const REBUILD_PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct LocalStore {
     shared: Arc<Shared>,
-    queue: Queue,
+    queue: Queue<Prepared>,
     indexer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -195,7 +198,7 @@ impl EventStore for LocalStore {
     }
 
     fn append(&self, proposal: Proposal, done: Completion) {
-        self.queue.push(proposal, done);
+        self.queue.push(Prepared::new(proposal, done));
     }
 
     fn listen(&self, listener: CommitListener) -> Position {

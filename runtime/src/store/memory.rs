@@ -32,7 +32,7 @@ const BATCH: BatchLimit = BatchLimit {
 #[derive(Debug)]
 pub struct MemoryStore {
     shared: Arc<Shared>,
-    queue: Queue,
+    queue: Queue<Queued>,
 }
 
 #[derive(Debug)]
@@ -110,6 +110,8 @@ struct Writer {
 }
 
 impl Engine for Writer {
+    type Item = Queued;
+
     fn write(&mut self, batch: Vec<Queued>) {
         for (proposal, done) in batch {
             let key = proposal.commit.key.clone();
@@ -196,7 +198,7 @@ impl EventStore for MemoryStore {
     }
 
     fn append(&self, proposal: Proposal, done: Completion) {
-        self.queue.push(proposal, done);
+        self.queue.push((proposal, done));
     }
 
     fn listen(&self, listener: CommitListener) -> Position {

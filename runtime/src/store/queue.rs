@@ -1,4 +1,7 @@
 //! The writer's thread and its bounded queue: the same for every engine.
+//!
+//! What an engine can prepare for a proposal without knowing its place in the log, it prepares on the caller's thread: while
+//! one group is being synced, the next one gathers, ready to be written.
 
 use std::{
     fmt,
@@ -14,10 +17,34 @@ use super::{AppendError, Completion, Proposal, listeners::complete};
 /// A proposal and whom to tell.
 pub(super) type Queued = (Proposal, Completion);
 
+/// A proposal as it is queued.
+pub(super) trait Item: Send + 'static {
+    /// Roughly what it takes in the log.
+    fn bytes(&self) -> usize;
+
+    /// Tells its caller that it is not written.
+    fn refuse(self, error: AppendError);
+}
+
+impl Item for Queued {
+    fn bytes(&self) -> usize {
+        let commit = &self.0.commit;
+        let events: usize = commit.events.iter().map(|event| event.payload.len() + 32).sum();
+        256 + events + commit.command.payload.as_ref().map_or(0, bytes::Bytes::len)
+    }
+
+    fn refuse(self, error: AppendError) {
+        complete(self.1, Err(error));
+    }
+}
+
 /// What the writer's thread runs.
 pub(super) trait Engine: Send + 'static {
+    /// What is queued for it.
+    type Item: Item;
+
     /// Writes what was queued, in order, and completes every proposal.
-    fn write(&mut self, batch: Vec<Queued>);
+    fn write(&mut self, batch: Vec<Self::Item>);
 
     /// How long until [`Engine::wake`] wants to be called; none while there is nothing to repair.
     fn wake_in(&self) -> Option<Duration> {
@@ -31,14 +58,14 @@ pub(super) trait Engine: Send + 'static {
     fn finish(&mut self) {}
 }
 
-enum Message {
-    Propose(Box<Queued>),
+enum Message<I> {
+    Propose(I),
     Close,
 }
 
 /// The way to the writer.
-pub(super) struct Queue {
-    sender: Sender<Message>,
+pub(super) struct Queue<I> {
+    sender: Sender<Message<I>>,
     /// Held for reading while a proposal is handed over, so that nothing comes behind the last message.
     closing: RwLock<bool>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -53,7 +80,7 @@ pub(super) struct BatchLimit {
     pub(super) bytes: usize,
 }
 
-impl Queue {
+impl<I: Item> Queue<I> {
     /// Starts the thread.
     ///
     /// # Errors
@@ -62,7 +89,7 @@ impl Queue {
         name: &str,
         capacity: usize,
         limit: BatchLimit,
-        engine: impl Engine,
+        engine: impl Engine<Item = I>,
     ) -> std::io::Result<Self> {
         let (sender, receiver) = bounded(capacity.max(1));
         let thread = std::thread::Builder::new()
@@ -76,15 +103,14 @@ impl Queue {
     }
 
     /// Queues a proposal; blocks while the queue is full.
-    pub(super) fn push(&self, proposal: Proposal, done: Completion) {
+    pub(super) fn push(&self, item: I) {
         let closing = self.closing.read().unwrap_or_else(PoisonError::into_inner);
         if *closing {
             drop(closing);
-            return complete(done, Err(closed()));
+            return item.refuse(closed());
         }
-        let sent = self.sender.send(Message::Propose(Box::new((proposal, done))));
-        if let Err(SendError(Message::Propose(queued))) = sent {
-            complete(queued.1, Err(closed()));
+        if let Err(SendError(Message::Propose(item))) = self.sender.send(Message::Propose(item)) {
+            item.refuse(closed());
         }
     }
 
@@ -102,7 +128,7 @@ impl Queue {
     }
 }
 
-impl fmt::Debug for Queue {
+impl<I> fmt::Debug for Queue<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Queue")
             .field("queued", &self.sender.len())
@@ -111,7 +137,7 @@ impl fmt::Debug for Queue {
     }
 }
 
-fn run(receiver: &Receiver<Message>, limit: BatchLimit, mut engine: impl Engine) {
+fn run<I: Item>(receiver: &Receiver<Message<I>>, limit: BatchLimit, mut engine: impl Engine<Item = I>) {
     loop {
         let first = match engine.wake_in() {
             None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -120,7 +146,7 @@ fn run(receiver: &Receiver<Message>, limit: BatchLimit, mut engine: impl Engine)
         };
         match first {
             Ok(Message::Propose(first)) => {
-                let (batch, closed) = drain(receiver, limit, *first);
+                let (batch, closed) = drain(receiver, limit, first);
                 engine.write(batch);
                 if closed {
                     break;
@@ -135,27 +161,21 @@ fn run(receiver: &Receiver<Message>, limit: BatchLimit, mut engine: impl Engine)
 
 /// Takes everything that is queued, up to the limit: a group commit. Nothing is waited for; while a group is being
 /// written, the next one gathers.
-fn drain(receiver: &Receiver<Message>, limit: BatchLimit, first: Queued) -> (Vec<Queued>, bool) {
-    let mut bytes = estimate(&first.0);
-    let mut batch = vec![first];
+fn drain<I: Item>(receiver: &Receiver<Message<I>>, limit: BatchLimit, first: I) -> (Vec<I>, bool) {
+    let mut bytes = first.bytes();
+    let mut batch = Vec::with_capacity((receiver.len() + 1).min(limit.commits));
+    batch.push(first);
     while batch.len() < limit.commits && bytes < limit.bytes {
         match receiver.try_recv() {
             Ok(Message::Propose(next)) => {
-                bytes += estimate(&next.0);
-                batch.push(*next);
+                bytes += next.bytes();
+                batch.push(next);
             }
             Ok(Message::Close) => return (batch, true),
             Err(_) => break,
         }
     }
     (batch, false)
-}
-
-/// Roughly what a proposal takes in the log.
-fn estimate(proposal: &Proposal) -> usize {
-    let commit = &proposal.commit;
-    let events: usize = commit.events.iter().map(|event| event.payload.len() + 32).sum();
-    256 + events + commit.command.payload.as_ref().map_or(0, bytes::Bytes::len)
 }
 
 fn closed() -> AppendError {

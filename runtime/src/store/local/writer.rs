@@ -19,7 +19,7 @@ use crate::{
         listeners::complete,
         log::{Packed, pack},
         overlay::Fresh,
-        queue::{Engine, Queued},
+        queue::{Engine, Item},
         rules::{FailedLives, judge},
     },
     vocabulary::{AggregateKey, Committed, IdempotencyKey, LaneEpoch, Position},
@@ -41,6 +41,33 @@ pub(super) struct Writer {
     /// Set while the log cannot be written.
     repair: Option<Repair>,
     rotate_at: Option<Instant>,
+}
+
+/// A proposal with its bytes, which the caller's thread has made.
+pub(super) struct Prepared {
+    proposal: Proposal,
+    canonical: Vec<u8>,
+    done: Completion,
+}
+
+impl Prepared {
+    pub(super) fn new(proposal: Proposal, done: Completion) -> Self {
+        Self {
+            canonical: canonical(&proposal.commit),
+            proposal,
+            done,
+        }
+    }
+}
+
+impl Item for Prepared {
+    fn bytes(&self) -> usize {
+        self.canonical.len()
+    }
+
+    fn refuse(self, error: AppendError) {
+        complete(self.done, Err(error));
+    }
 }
 
 /// What becomes of one proposal of a group.
@@ -76,10 +103,15 @@ impl Writer {
         }
     }
 
-    fn gather(&mut self, batch: Vec<Queued>) -> Group {
+    fn gather(&mut self, batch: Vec<Prepared>) -> Group {
         let mut group = Group::default();
         let mut position = self.end.position;
-        for (proposal, done) in batch {
+        for prepared in batch {
+            let Prepared {
+                proposal,
+                canonical,
+                done,
+            } = prepared;
             let key = proposal.commit.key.clone();
             let life = proposal.lane_epoch;
             let verdict = self.judge(&proposal, &group);
@@ -95,7 +127,7 @@ impl Writer {
                 if !committed.commit.events.is_empty() {
                     group.heads.insert(key.clone(), head_after(&committed));
                 }
-                group.commits.push((canonical(&committed.commit), committed));
+                group.commits.push((canonical, committed));
             } else {
                 self.lives.failed(&key, life);
             }
@@ -231,10 +263,11 @@ impl Writer {
         }
     }
 
-    fn refuse_all(&mut self, batch: Vec<Queued>, error: &AppendError) {
-        for (proposal, done) in batch {
+    fn refuse_all(&mut self, batch: Vec<Prepared>, error: &AppendError) {
+        for prepared in batch {
+            let proposal = &prepared.proposal;
             self.lives.failed(&proposal.commit.key, proposal.lane_epoch);
-            complete(done, Err(error.clone()));
+            prepared.refuse(error.clone());
         }
     }
 
@@ -251,7 +284,9 @@ impl Writer {
 }
 
 impl Engine for Writer {
-    fn write(&mut self, batch: Vec<Queued>) {
+    type Item = Prepared;
+
+    fn write(&mut self, batch: Vec<Prepared>) {
         if let Some(error) = self.repair.as_ref().map(Repair::answer) {
             return self.refuse_all(batch, &error);
         }
