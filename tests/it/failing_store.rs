@@ -9,7 +9,7 @@ use std::{
 
 use annals::{
     aggregates::{
-        Aggregates, Answer, CommandError, CommandRequest, Preconditions, RenderedState, StateRequest,
+        Aggregates, Answer, CommandError, CommandRequest, Preconditions, RenderedState, StateRequest, StateView,
     },
     modules::Modules,
     store::{
@@ -39,14 +39,38 @@ enum Fate {
     Conflict,
 }
 
-#[derive(Debug)]
 struct Failing {
     inner: MemoryStore,
     fates: Mutex<VecDeque<Fate>>,
+    /// While there is a list, nothing is written: what comes waits in it.
+    held: Mutex<Option<Vec<(Proposal, Completion)>>>,
+}
+
+impl std::fmt::Debug for Failing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Failing").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+impl Failing {
+    /// Lets what was held have its fate, in order.
+    fn release(&self) {
+        let held = self.held.lock().unwrap().take().unwrap_or_default();
+        for (proposal, done) in held {
+            self.append(proposal, done);
+        }
+    }
+
+    fn held(&self) -> usize {
+        self.held.lock().unwrap().as_ref().map_or(0, Vec::len)
+    }
 }
 
 impl EventStore for Failing {
     fn append(&self, proposal: Proposal, done: Completion) {
+        if let Some(held) = self.held.lock().unwrap().as_mut() {
+            return held.push((proposal, done));
+        }
         let fate = self.fates.lock().unwrap().pop_front().unwrap_or(Fate::Written);
         let unknown = || AppendError::Unknown {
             reason: "injected".into(),
@@ -151,6 +175,7 @@ impl Bench {
         let store = Arc::new(Failing {
             inner: MemoryStore::new(),
             fates: Mutex::default(),
+            held: Mutex::default(),
         });
         let shared: Arc<dyn EventStore> = Arc::<Failing>::clone(&store);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -177,13 +202,24 @@ impl Bench {
     }
 
     fn add(&self, idempotency: Option<&str>) -> Result<Answer, CommandError> {
+        self.start(idempotency, Preconditions::default())
+            .recv_timeout(Duration::from_secs(30))
+            .expect("every request is answered")
+    }
+
+    /// Sends a command and does not wait for its answer.
+    fn start(
+        &self,
+        idempotency: Option<&str>,
+        preconditions: Preconditions,
+    ) -> mpsc::Receiver<Result<Answer, CommandError>> {
         let (reply, answer) = mpsc::channel();
         let request = CommandRequest {
             key: self.key.clone(),
             command: "add".parse().unwrap(),
             payload: Bytes::from_static(b"{\"by\":1}"),
             idempotency: idempotency.map(|key| key.parse().unwrap()),
-            preconditions: Preconditions::default(),
+            preconditions,
             actor: None,
             correlation_id: None,
             causation_id: None,
@@ -192,11 +228,27 @@ impl Bench {
         self.aggregates
             .send(request, Box::new(move |result| reply.send(result).unwrap()));
         answer
-            .recv_timeout(Duration::from_secs(30))
-            .expect("every request is answered")
+    }
+
+    /// Holds every commit from now on, until it is released.
+    fn hold(&self) {
+        *self.store.held.lock().unwrap() = Some(Vec::new());
+    }
+
+    fn wait_for_held(&self, count: usize) {
+        let give_up = std::time::Instant::now() + Duration::from_secs(30);
+        while self.store.held() < count {
+            assert!(std::time::Instant::now() < give_up, "{} of {count}", self.store.held());
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn sum(&self) -> (u64, String) {
+        state_of(&self.start_read())
+    }
+
+    /// Asks for the state and does not wait for it.
+    fn start_read(&self) -> mpsc::Receiver<Result<StateView, CommandError>> {
         let (reply, answer) = mpsc::channel();
         let request = StateRequest {
             key: self.key.clone(),
@@ -204,11 +256,15 @@ impl Bench {
         };
         self.aggregates
             .state(request, Box::new(move |result| reply.send(result).unwrap()));
-        let view = answer.recv_timeout(Duration::from_secs(30)).unwrap().unwrap();
-        match view.state {
-            RenderedState::Json(json) => (view.version.0, json),
-            other => panic!("{other:?}"),
-        }
+        answer
+    }
+}
+
+fn state_of(answer: &mpsc::Receiver<Result<StateView, CommandError>>) -> (u64, String) {
+    let view = answer.recv_timeout(Duration::from_secs(30)).unwrap().unwrap();
+    match view.state {
+        RenderedState::Json(json) => (view.version.0, json),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -283,4 +339,88 @@ fn a_deployment_that_failed_does_not_stand_in_the_way_of_the_next() {
     }
     let deployed = bench.modules.upload(&other, false).unwrap();
     assert!(deployed.activated, "{deployed:?}");
+}
+
+/// How long nothing is heard of an answer that must not leave yet.
+const SILENCE: Duration = Duration::from_millis(60);
+
+#[test]
+fn nothing_leaves_before_what_it_was_decided_on_is_durable() {
+    let bench = Bench::new();
+    bench.add(None).unwrap();
+    bench.hold();
+    let first = bench.start(None, Preconditions::default());
+    let second = bench.start(Some("k"), Preconditions::default());
+    bench.wait_for_held(2);
+    // All of these are decided on the two that are held: a failed precondition, a read, a repetition, one more command.
+    let stale = Preconditions {
+        any_of: Some(vec![Version(1)]),
+        ..Preconditions::default()
+    };
+    let refused = bench.start(None, stale);
+    let read = bench.start_read();
+    let repeated = bench.start(Some("k"), Preconditions::default());
+    let third = bench.start(None, Preconditions::default());
+    bench.wait_for_held(3);
+    assert!(first.recv_timeout(SILENCE).is_err() && second.try_recv().is_err());
+    assert!(refused.try_recv().is_err() && read.try_recv().is_err());
+    assert!(repeated.try_recv().is_err() && third.try_recv().is_err());
+    bench.store.release();
+    let version = |answer: &mpsc::Receiver<Result<Answer, CommandError>>| {
+        let answer = answer.recv_timeout(Duration::from_secs(30)).unwrap().unwrap();
+        (answer.committed.commit.last_version().0, answer.replayed)
+    };
+    assert_eq!(
+        [version(&first), version(&second), version(&repeated), version(&third)],
+        [(2, false), (3, false), (3, true), (4, false)]
+    );
+    let error = refused.recv_timeout(Duration::from_secs(30)).unwrap().unwrap_err();
+    assert!(
+        matches!(error, CommandError::PreconditionFailed { version: Version(3) }),
+        "{error}"
+    );
+    assert_eq!(state_of(&read), (3, "{\"sum\":3}".into()));
+}
+
+#[test]
+fn a_commit_that_fails_in_the_middle_of_speculation_takes_all_that_was_decided_on_it_along() {
+    for (fate, survives) in [
+        (Fate::Refused, false),
+        (Fate::Lost, false),
+        (Fate::WrittenUnknown, true),
+    ] {
+        let bench = Bench::new();
+        bench.add(None).unwrap();
+        bench.hold();
+        let doomed = bench.start(None, Preconditions::default());
+        let next = bench.start(Some("k"), Preconditions::default());
+        let repeated = bench.start(Some("k"), Preconditions::default());
+        let expects = Preconditions {
+            any_of: Some(vec![Version(3)]),
+            ..Preconditions::default()
+        };
+        let expecting = bench.start(None, expects);
+        let read = bench.start_read();
+        bench.wait_for_held(3);
+        bench.fate(&[fate]);
+        bench.store.release();
+        let error = doomed.recv_timeout(Duration::from_secs(30)).unwrap().unwrap_err();
+        assert!(matches!(error, CommandError::NotWritten(_)), "{fate:?}: {error}");
+        // The others are decided again, in order, on what is durable.
+        let base = if survives { 2 } else { 1 };
+        for (answer, replayed) in [(next, false), (repeated, true)] {
+            let answer = answer.recv_timeout(Duration::from_secs(30)).unwrap().unwrap();
+            let version = answer.committed.commit.last_version().0;
+            assert_eq!((version, answer.replayed), (base + 1, replayed), "{fate:?}");
+        }
+        let expecting = expecting.recv_timeout(Duration::from_secs(30)).unwrap();
+        let seen = match expecting {
+            Ok(answer) => answer.committed.commit.last_version().0,
+            Err(CommandError::PreconditionFailed { version }) => version.0,
+            Err(error) => panic!("{fate:?}: {error}"),
+        };
+        assert_eq!(seen, if survives { 4 } else { 2 }, "{fate:?}");
+        let read = state_of(&read);
+        assert_eq!(read, (seen, format!("{{\"sum\":{seen}}}")), "{fate:?}");
+    }
 }
