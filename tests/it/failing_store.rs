@@ -9,7 +9,8 @@ use std::{
 
 use annals::{
     aggregates::{
-        Aggregates, Answer, CommandError, CommandRequest, Preconditions, RenderedState, StateRequest, StateView,
+        Aggregates, Answer, CommandError, CommandRequest, Preconditions, RenderedState, StateRequest,
+        StateView,
     },
     modules::Modules,
     store::{
@@ -48,7 +49,9 @@ struct Failing {
 
 impl std::fmt::Debug for Failing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Failing").field("inner", &self.inner).finish_non_exhaustive()
+        f.debug_struct("Failing")
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
     }
 }
 
@@ -238,7 +241,11 @@ impl Bench {
     fn wait_for_held(&self, count: usize) {
         let give_up = std::time::Instant::now() + Duration::from_secs(30);
         while self.store.held() < count {
-            assert!(std::time::Instant::now() < give_up, "{} of {count}", self.store.held());
+            assert!(
+                std::time::Instant::now() < give_up,
+                "{} of {count}",
+                self.store.held()
+            );
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -371,10 +378,18 @@ fn nothing_leaves_before_what_it_was_decided_on_is_durable() {
         (answer.committed.commit.last_version().0, answer.replayed)
     };
     assert_eq!(
-        [version(&first), version(&second), version(&repeated), version(&third)],
+        [
+            version(&first),
+            version(&second),
+            version(&repeated),
+            version(&third)
+        ],
         [(2, false), (3, false), (3, true), (4, false)]
     );
-    let error = refused.recv_timeout(Duration::from_secs(30)).unwrap().unwrap_err();
+    let error = refused
+        .recv_timeout(Duration::from_secs(30))
+        .unwrap()
+        .unwrap_err();
     assert!(
         matches!(error, CommandError::PreconditionFailed { version: Version(3) }),
         "{error}"

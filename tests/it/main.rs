@@ -13,6 +13,7 @@ mod determinism;
 mod failing_store;
 mod feed;
 mod hostile;
+mod http2;
 mod idempotency;
 mod journey;
 mod kill;

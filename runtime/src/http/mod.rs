@@ -10,6 +10,7 @@ mod extract;
 mod linger;
 mod openapi;
 mod problem;
+mod protocol;
 mod routes;
 mod serve;
 mod sse;

@@ -17,11 +17,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use hyper::{body::Incoming, service::service_fn};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
 };
-use tokio::{net::TcpListener, sync::Semaphore};
 use tower::ServiceExt;
 use tracing::Instrument as _;
 
@@ -32,6 +32,7 @@ use super::{
     direct::{self, is_direct},
     linger::Lingering,
     problem::Problem,
+    protocol::Protocols,
     routes::{request_span, router},
 };
 
@@ -46,15 +47,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// time for that is over.
 pub async fn serve(app: App, listener: TcpListener, limits: Arc<Limits>, shutdown: impl Future<Output = ()>) {
     let router = router(app.clone());
-    let mut http = hyper::server::conn::http1::Builder::new();
-    // No `pipeline_flush`: with it hyper's own answers to what it cannot parse would never leave its buffer.
-    http.timer(TokioTimer::new())
-        .header_read_timeout(limits.request_read)
-        // What is a little too large is read, so that the answer can say so; beyond that hyper gives up without words.
-        .max_buf_size((2 * limits.header_bytes).max(8 * 1024));
+    let protocols = Protocols::new(&limits);
     let graceful = GracefulShutdown::new();
     let connections = Arc::new(Semaphore::new(limits.connections));
     let answering = Arc::new(AtomicUsize::new(0));
+    let (closing, _) = watch::channel(false);
     tokio::pin!(shutdown);
     loop {
         let accepted = tokio::select! {
@@ -75,16 +72,17 @@ pub async fn serve(app: App, listener: TcpListener, limits: Arc<Limits>, shutdow
                 response
             }
         });
-        let connection = http.serve_connection(TokioIo::new(stream), service);
-        let connection = graceful.watch(connection);
+        let (protocols, watcher) = (protocols.clone(), graceful.watcher());
+        let mut closed = closing.subscribe();
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended");
-            }
+            // An error says that the sender is gone, which means the same.
+            let closing = async { drop(closed.wait_for(|closing| *closing).await) };
+            protocols.serve(stream, service, watcher, closing).await;
             drop(permit);
         });
     }
     drop(listener);
+    closing.send_replace(true);
     tokio::select! {
         () = graceful.shutdown() => {}
         () = quiet(&answering) => tracing::info!("connections that wait for their clients were cut"),

@@ -191,6 +191,8 @@ limits! {
         "time for accepted requests to finish at shutdown", on breach "connections are cut", because "Supervisors kill after 30 s or more.";
     connections: usize = 8_192, at most 65_536, "count",
         "open connections", on breach "waits in the kernel's queue", because "File descriptors.";
+    streams_per_connection: usize = 256, at most 4_096, "count",
+        "requests under way on one HTTP/2 connection", on breach "waits", because "One connection must not take what all share.";
     header_bytes: usize = 32 * KIB, at most 256 * KIB as u64, "B",
         "request line and headers", on breach "431", because "An id of 255 bytes is 765 when it is encoded.";
     request_read: Duration = Duration::from_secs(30), at most 600 * 1_000, "ms",
