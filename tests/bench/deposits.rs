@@ -5,12 +5,12 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
-use crate::{failed::Failed, ledger::Acknowledged, load::Script, numbers::Random, wire::Answer};
+use crate::{failed::Failed, ledger::Acknowledged, load::Script, numbers::Random, wire::Answer, zipf::Zipf};
 
 /// The digits of an account's id allow no more.
 pub(crate) const ACCOUNTS_MAX: u32 = 1_000_000;
-const ID_DIGITS: usize = 6;
-const COMMAND_DIGITS: usize = 16;
+pub(crate) const ID_DIGITS: usize = 6;
+pub(crate) const COMMAND_DIGITS: usize = 16;
 
 /// The id of an account, as it is in the log.
 pub(crate) fn account_id(account: u32) -> String {
@@ -81,7 +81,7 @@ impl Template {
 }
 
 /// Writes a number with leading zeros over what is there.
-fn put(request: &mut [u8], at: usize, digits: usize, base: u64, mut value: u64) {
+pub(crate) fn put(request: &mut [u8], at: usize, digits: usize, base: u64, mut value: u64) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let place = request.get_mut(at..at + digits).unwrap_or_default();
     for byte in place.iter_mut().rev() {
@@ -95,6 +95,8 @@ fn put(request: &mut [u8], at: usize, digits: usize, base: u64, mut value: u64) 
 pub(crate) enum Accounts {
     /// Any of so many, uniformly at random, for ever.
     Random { random: Random, count: u32 },
+    /// Any, some much more often than others, for ever.
+    Skewed { random: Random, zipf: Arc<Zipf> },
     /// Each of these, so often, whichever connection is free; each round begins elsewhere, so that neighbours change.
     Rounds {
         order: Arc<[u32]>,
@@ -112,6 +114,14 @@ impl Accounts {
         }
     }
 
+    /// One random sequence for each connection, in which small numbers come more often.
+    pub(crate) fn skewed(zipf: &Arc<Zipf>, seed: u64) -> Self {
+        Self::Skewed {
+            random: Random::new(seed),
+            zipf: Arc::clone(zipf),
+        }
+    }
+
     /// `count` accounts in random order, `rounds` times over.
     pub(crate) fn rounds(count: u32, rounds: u32) -> Self {
         Self::Rounds {
@@ -121,9 +131,10 @@ impl Accounts {
         }
     }
 
-    fn next(&mut self) -> Option<u32> {
+    pub(crate) fn next(&mut self) -> Option<u32> {
         match self {
             Self::Random { random, count } => Some(random.below(*count)),
+            Self::Skewed { random, zipf } => Some(zipf.draw(random)),
             Self::Rounds { order, rounds, taken } => {
                 const STEP: usize = 1_237;
                 let taken = taken.fetch_add(1, Ordering::Relaxed) as usize;
@@ -144,7 +155,7 @@ pub(crate) struct Requests {
     command: u64,
     account: u32,
     check: Check,
-    pub(crate) acknowledged: Vec<Acknowledged>,
+    acknowledged: Vec<Acknowledged>,
 }
 
 /// What an answer must be.
@@ -154,12 +165,19 @@ pub(crate) enum Check {
     Nothing,
     /// An acknowledgement with a version, which is kept.
     Acknowledgement,
+    /// A state, at whatever version.
+    AnyState,
     /// The state at this version, with this text in it.
     State { version: u64, text: String },
 }
 
 /// Commands that one connection may send in one run.
 const COMMANDS_PER_CONNECTION: u64 = 1 << 28;
+
+/// The number before the first command of a connection in a run.
+pub(crate) fn first_command(run: u64, connection: u64) -> u64 {
+    ((run << 16) + connection) * COMMANDS_PER_CONNECTION
+}
 
 impl Requests {
     /// The scripts of all connections of a run. `run` numbers the runs of one log.
@@ -174,12 +192,19 @@ impl Requests {
             .map(|connection| Self {
                 template: template.clone(),
                 accounts: accounts((run << 16) + connection),
-                command: ((run << 16) + connection) * COMMANDS_PER_CONNECTION,
+                command: first_command(run, connection),
                 account: 0,
                 check: check.clone(),
                 acknowledged: Vec::new(),
             })
             .collect()
+    }
+}
+
+impl Requests {
+    /// Takes any answer, for a server that only echoes.
+    pub(crate) fn check_nothing(&mut self) {
+        self.check = Check::Nothing;
     }
 }
 
@@ -194,6 +219,10 @@ impl Script for Requests {
         true
     }
 
+    fn into_acknowledged(self) -> Vec<Acknowledged> {
+        self.acknowledged
+    }
+
     fn answered(&mut self, answer: &Answer<'_>) -> Result<(), Failed> {
         if !answer.is_success() {
             return Ok(());
@@ -202,7 +231,7 @@ impl Script for Requests {
             .header("aggregate-version")
             .and_then(|version| version.parse().ok());
         match (&self.check, version) {
-            (Check::Nothing, _) => Ok(()),
+            (Check::Nothing, _) | (Check::AnyState, Some(1..)) => Ok(()),
             (Check::Acknowledgement, Some(version)) => {
                 self.acknowledged.push(Acknowledged {
                     account: self.account,

@@ -75,25 +75,32 @@ impl Log {
         let events: Vec<Event<'_>> = serde_json::from_slice(page)
             .map_err(|error| Failed::new(format!("a page of the feed is not what it should be: {error}")))?;
         for event in events {
-            let account = account_of(&event.subject);
-            let command = command_of(&event.correlationid);
-            let (Some(account), Some(command)) = (account, command) else {
-                return Err(Failed::new(format!(
-                    "an event that nobody caused is in the log: {event:?}"
-                )));
-            };
-            let versions = self.accounts.entry(account).or_default();
-            versions.push(command);
-            if event.sequence.parse() != Ok(versions.len()) {
-                return Err(Failed::new(format!(
-                    "{}: version {} follows version {} in the log",
-                    event.subject,
-                    event.sequence,
-                    versions.len() - 1
-                )));
-            }
-            self.events += 1;
+            self.add_event(&event.subject, &event.sequence, &event.correlationid)?;
         }
+        Ok(())
+    }
+
+    /// The next event of the log.
+    pub(crate) fn add_event(
+        &mut self,
+        subject: &str,
+        sequence: &str,
+        correlation_id: &str,
+    ) -> Result<(), Failed> {
+        let (Some(account), Some(command)) = (account_of(subject), command_of(correlation_id)) else {
+            return Err(Failed::new(format!(
+                "an event that nobody caused is in the log: version {sequence} of {subject}, caused by {correlation_id}"
+            )));
+        };
+        let versions = self.accounts.entry(account).or_default();
+        versions.push(command);
+        if sequence.parse() != Ok(versions.len()) {
+            return Err(Failed::new(format!(
+                "{subject}: version {sequence} follows version {} in the log",
+                versions.len() - 1
+            )));
+        }
+        self.events += 1;
         Ok(())
     }
 
