@@ -97,6 +97,8 @@ pub(crate) enum Accounts {
     Random { random: Random, count: u32 },
     /// Any, some much more often than others, for ever.
     Skewed { random: Random, zipf: Arc<Zipf> },
+    /// The first so often, and one of the others after each.
+    Interleaved { random: Random, others: u32, left: u64 },
     /// Each of these, so often, whichever connection is free; each round begins elsewhere, so that neighbours change.
     Rounds {
         order: Arc<[u32]>,
@@ -122,6 +124,15 @@ impl Accounts {
         }
     }
 
+    /// The first account `times` over, and one of `others` after each.
+    pub(crate) fn interleaved(others: u32, times: u32) -> Self {
+        Self::Interleaved {
+            random: Random::new(1),
+            others,
+            left: u64::from(times) * 2,
+        }
+    }
+
     /// `count` accounts in random order, `rounds` times over.
     pub(crate) fn rounds(count: u32, rounds: u32) -> Self {
         Self::Rounds {
@@ -135,6 +146,11 @@ impl Accounts {
         match self {
             Self::Random { random, count } => Some(random.below(*count)),
             Self::Skewed { random, zipf } => Some(zipf.draw(random)),
+            Self::Interleaved { random, others, left } => {
+                *left = left.checked_sub(1)?;
+                let is_other = left.is_multiple_of(2);
+                Some(if is_other { 1 + random.below(*others) } else { 0 })
+            }
             Self::Rounds { order, rounds, taken } => {
                 const STEP: usize = 1_237;
                 let taken = taken.fetch_add(1, Ordering::Relaxed) as usize;
@@ -281,6 +297,17 @@ mod tests {
         assert_eq!(
             (command_of("000000000000beef"), command_of("beef")),
             (Some(0xbeef), None)
+        );
+    }
+
+    #[test]
+    fn the_first_account_takes_turns_with_the_others() {
+        let mut accounts = Accounts::interleaved(3, 100);
+        let all: Vec<u32> = std::iter::from_fn(|| accounts.next()).collect();
+        assert_eq!(all.len(), 200);
+        assert!(
+            all.chunks(2)
+                .all(|pair| pair[0] == 0 && (1..=3).contains(&pair[1]))
         );
     }
 

@@ -16,6 +16,8 @@ mod failed;
 mod flights;
 mod floors;
 mod format;
+mod in_process;
+mod large;
 mod ledger;
 mod load;
 mod machine;
@@ -23,18 +25,21 @@ mod memory;
 mod native;
 mod ndjson;
 mod numbers;
+mod picture;
 mod pipelined;
 mod rates;
+mod rebuild;
 mod report;
 mod service;
 mod skew;
 mod soak;
+mod svg;
 mod sweep;
 mod targets;
 mod wire;
 mod zipf;
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use clap::Parser;
 
@@ -42,15 +47,17 @@ use args::{Args, Part};
 use facts::Facts;
 use failed::Failed;
 use machine::Machine;
+use picture::Picture;
 use report::Report;
 use service::Bench;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let result = match (&args.native, args.echo) {
-        (Some(file), _) => native::serve(file),
-        (None, true) => echo::serve(),
-        (None, false) => run(&args),
+    let result = match (&args.native, &args.in_process, args.echo) {
+        (Some(file), _, _) => native::serve(file),
+        (_, Some(job), _) => in_process::serve(job),
+        (_, _, true) => echo::serve(),
+        _ => run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -68,19 +75,21 @@ fn run(args: &Args) -> Result<(), Failed> {
     machine.must_have_a_disk()?;
     let mut report = Report::new(machine);
     let mut facts = Facts::default();
-    measure(&bench, &mut facts, &mut report)?;
+    let picture = measure(&bench, &mut facts, &mut report)?;
     report.add(targets::section(&facts));
     print!("{}", report.table());
-    if let Some(path) = &args.json {
-        let text = format!("{:#}\n", report.json());
-        std::fs::write(path, text)
-            .map_err(|error| Failed::io(&format!("write {}", path.display()), &error))?;
-    }
-    Ok(())
+    write(args.json.as_deref(), || format!("{:#}\n", report.json()))?;
+    write(args.svg.as_deref(), || picture.svg(&report.machine()))
+}
+
+fn write(path: Option<&Path>, text: impl FnOnce() -> String) -> Result<(), Failed> {
+    let Some(path) = path else { return Ok(()) };
+    std::fs::write(path, text()).map_err(|error| Failed::io(&format!("write {}", path.display()), &error))
 }
 
 /// Every part that was asked for, one after the other: nothing runs beside what is measured.
-fn measure(bench: &Bench<'_>, facts: &mut Facts, report: &mut Report) -> Result<(), Failed> {
+fn measure(bench: &Bench<'_>, facts: &mut Facts, report: &mut Report) -> Result<Picture, Failed> {
+    let mut picture = Picture::default();
     let has = |part| bench.args.has(part);
     if has(Part::Floors) {
         report.add(floors::fdatasync(bench)?);
@@ -92,14 +101,21 @@ fn measure(bench: &Bench<'_>, facts: &mut Facts, report: &mut Report) -> Result<
             .for_each(|section| report.add(section));
     }
     if has(Part::Skew) {
-        let (section, _curve) = skew::measure(bench, facts)?;
+        let (section, curve) = skew::measure(bench, facts)?;
+        picture.skew = curve;
         report.add(section);
     }
     if has(Part::Pipelined) {
         report.add(pipelined::measure(bench, facts)?);
     }
+    if has(Part::InProcess) {
+        report.add(in_process::measure(bench, facts)?);
+    }
     if has(Part::Cold) {
         report.add(cold::measure(bench, facts)?);
+    }
+    if has(Part::Rebuild) {
+        report.add(rebuild::measure(bench, facts)?);
     }
     if has(Part::Memory) {
         report.add(memory::measure(bench, facts)?);
@@ -107,16 +123,21 @@ fn measure(bench: &Bench<'_>, facts: &mut Facts, report: &mut Report) -> Result<
     if has(Part::Disk) {
         report.add(disk::measure(bench, facts)?);
     }
+    if has(Part::Large) {
+        report.add(large::measure(bench, facts)?);
+    }
     if has(Part::Sweep) {
-        let (section, _lines) = sweep::measure(bench)?;
+        let (section, lines) = sweep::measure(bench)?;
+        picture.sweep = lines;
         report.add(section);
     }
     if let Some(file) = bench.args.flights.as_deref().filter(|_| has(Part::Flights)) {
         report.add(flights::measure(bench, file)?);
     }
     if has(Part::Soak) {
-        let (section, _first) = soak::measure(bench, facts)?;
+        let (section, minute) = soak::measure(bench, facts)?;
+        picture.minute = minute;
         report.add(section);
     }
-    Ok(())
+    Ok(picture)
 }

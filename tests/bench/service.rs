@@ -94,11 +94,16 @@ impl<'a> Bench<'a> {
 
     /// The component that was named, or the one that `annals build` makes of an example.
     pub(crate) fn component(&self, given: Option<&Path>, example: &str) -> Result<Vec<u8>, Failed> {
-        let path = match given {
-            Some(path) => path.to_owned(),
-            None => self.build(example)?,
-        };
+        let path = self.component_path(given, example)?;
         fs::read(&path).map_err(|error| Failed::io(&format!("read {}", path.display()), &error))
+    }
+
+    /// Where it is.
+    pub(crate) fn component_path(&self, given: Option<&Path>, example: &str) -> Result<PathBuf, Failed> {
+        match given {
+            Some(path) => Ok(path.to_owned()),
+            None => self.build(example),
+        }
     }
 
     fn build(&self, example: &str) -> Result<PathBuf, Failed> {
