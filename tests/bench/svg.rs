@@ -80,6 +80,7 @@ impl Axis {
 /// One line of a chart.
 #[derive(Debug, Clone)]
 pub(crate) struct Series {
+    /// For the legend; empty when another line's stands for it.
     pub(crate) name: String,
     pub(crate) color: &'static str,
     pub(crate) dashed: bool,
@@ -103,7 +104,7 @@ const HEIGHT: f64 = 400.0;
 const MARGIN: [f64; 4] = [72.0, 70.0, 24.0, 56.0];
 const GAP: f64 = 24.0;
 const HEAD: f64 = 64.0;
-const FOOT: f64 = 52.0;
+const FOOT: f64 = 60.0;
 
 /// A page with two charts in a row, a title above and lines of small print below.
 pub(crate) fn page(title: &str, small_print: &[String], charts: &[Chart]) -> String {
@@ -203,7 +204,7 @@ impl Chart {
 
     fn legend(&self, svg: &mut String) {
         let mut x = 20.0;
-        for series in &self.series {
+        for series in self.series.iter().filter(|series| !series.name.is_empty()) {
             stroke(svg, series, &[(x, 48.0), (x + 22.0, 48.0)]);
             text(svg, x + 28.0, 52.0, "", &series.name);
             // About what a letter of this size takes.

@@ -13,6 +13,8 @@
 //! - Any [`Fault`] retires the [`Cell`] it came from, whatever its cause: after a trap wasmtime refuses every later
 //!   call into that store, and after other errors the guest was left in the middle of something. The other
 //!   aggregates of the cell are rebuilt elsewhere, from the log.
+//! - What runs in a cell is an `Occupant`: the instance of a component (`sandbox`), or native objects (`native`), which no
+//!   upload can become; they are for measuring what the sandbox costs, and for tests.
 //! - Compiled code is executed only when this process compiled it or when its keyed hash says that this server did.
 
 mod applied;
