@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Parser, ValueEnum};
 
-use crate::{deposits::ACCOUNTS_MAX, failed::Failed};
+use crate::{deposits::ACCOUNTS_MAX, failed::Failed, native::Rows};
 
 /// Measures annals beside its floors on this machine. `cargo xtask bench` builds everything and runs it.
 #[derive(Debug, Parser)]
@@ -70,6 +70,9 @@ pub(crate) struct Args {
     /// Where the picture is drawn
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
+    /// By what the day's work finds its rows again: `account` lets it read the history of one, and is slower
+    #[arg(long, value_name = "KEY", default_value = "sequence")]
+    pub(crate) native_rows: Rows,
     /// Leave the data where it is
     #[arg(long)]
     pub(crate) keep: bool,

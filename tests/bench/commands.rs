@@ -91,18 +91,19 @@ pub(crate) struct Lines {
     pub(crate) echo: Vec<Rate>,
     pub(crate) native: Vec<Rate>,
     pub(crate) annals: Vec<Rate>,
-    reads: Vec<Rate>,
+    pub(crate) reads: Vec<Rate>,
 }
 
 impl Servers {
     fn start(bench: &Bench<'_>, name: &str) -> Result<Self, Failed> {
         let native = bench.dir.join(format!("{name}-native.redb"));
+        let mut flags: Vec<&std::ffi::OsStr> = vec!["--native".as_ref(), native.as_os_str()];
+        if bench.args.native_rows == native::Rows::Account {
+            flags.extend(["--native-rows".as_ref(), "account".as_ref()] as [&std::ffi::OsStr; 2]);
+        }
         Ok(Self {
             echo: bench.rival(&format!("{name}-echo"), &["--echo".as_ref()])?,
-            native: bench.rival(
-                &format!("{name}-native"),
-                &["--native".as_ref(), native.as_os_str()],
-            )?,
+            native: bench.rival(&format!("{name}-native"), &flags)?,
             annals: bench.server(name)?,
         })
     }

@@ -54,7 +54,7 @@ use service::Bench;
 fn main() -> ExitCode {
     let args = Args::parse();
     let result = match (&args.native, &args.in_process, args.echo) {
-        (Some(file), _, _) => native::serve(file),
+        (Some(file), _, _) => native::serve(file, args.native_rows),
         (_, Some(job), _) => in_process::serve(job),
         (_, _, true) => echo::serve(),
         _ => run(&args),

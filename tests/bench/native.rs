@@ -18,13 +18,16 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{echo, failed::Failed, ledger::Log};
 
-const EVENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");
+/// Rows in the order in which they came: the fastest thing to write, and to fold at a start.
+const BY_SEQUENCE: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");
+/// Rows by account and version, so that the history of an account can be read: each goes to another place of the tree.
+const BY_ACCOUNT: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("histories");
 /// Rows in one transaction.
 const BATCH_ROWS: usize = 1_024;
 /// The same as annals gives the segment that it writes.
@@ -60,8 +63,24 @@ struct Account {
     balance: u64,
 }
 
+/// By what rows are found again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(crate) enum Rows {
+    /// By the order in which they came.
+    #[default]
+    Sequence,
+    /// By account and version.
+    Account,
+}
+
 /// A row on its way to the disk, and whom to tell.
-type Row = (Vec<u8>, oneshot::Sender<()>);
+#[derive(Debug)]
+struct Row {
+    id: String,
+    version: u64,
+    event: Vec<u8>,
+    told: oneshot::Sender<()>,
+}
 
 #[derive(Debug)]
 struct Bank {
@@ -94,8 +113,13 @@ impl Bank {
             amount,
             correlation_id,
         };
-        let row = serde_json::to_vec(&event).ok()?;
-        self.rows.send((row, told)).ok()?;
+        let row = Row {
+            id: id.to_owned(),
+            version: account.version,
+            event: serde_json::to_vec(&event).ok()?,
+            told,
+        };
+        self.rows.send(row).ok()?;
         Some((*account, durable))
     }
 }
@@ -137,45 +161,97 @@ async fn command(
 }
 
 /// Everything that waits, in one transaction; then everybody is told. A commit that fails ends the process: what is in
-/// memory is ahead of the disk then.
-fn write(database: &Database, mut rows: mpsc::UnboundedReceiver<Row>) -> Result<(), redb::Error> {
-    let mut next = 0;
-    let mut told = Vec::with_capacity(BATCH_ROWS);
+/// memory is ahead of the disk then. `next` is the number of the first row.
+fn write(
+    database: &Database,
+    order: Rows,
+    mut next: u64,
+    mut rows: mpsc::UnboundedReceiver<Row>,
+) -> Result<(), redb::Error> {
+    let mut batch = Vec::with_capacity(BATCH_ROWS);
     while let Some(first) = rows.blocking_recv() {
-        let transaction = database.begin_write()?;
+        batch.push(first);
+        while batch.len() < BATCH_ROWS
+            && let Ok(row) = rows.try_recv()
         {
-            let mut events = transaction.open_table(EVENTS)?;
-            let mut waiting = Some(first);
-            while let Some((row, teller)) = waiting {
-                events.insert(next, row.as_slice())?;
-                next += 1;
-                told.push(teller);
-                waiting = if told.len() < BATCH_ROWS {
-                    rows.try_recv().ok()
-                } else {
-                    None
-                };
+            batch.push(row);
+        }
+        let transaction = database.begin_write()?;
+        match order {
+            Rows::Sequence => {
+                let mut table = transaction.open_table(BY_SEQUENCE)?;
+                for row in &batch {
+                    table.insert(next, row.event.as_slice())?;
+                    next += 1;
+                }
+            }
+            Rows::Account => {
+                let mut table = transaction.open_table(BY_ACCOUNT)?;
+                for row in &batch {
+                    table.insert((row.id.as_str(), row.version), row.event.as_slice())?;
+                }
             }
         }
         transaction.commit()?;
-        for teller in told.drain(..) {
+        for row in batch.drain(..) {
             // Whoever went away does not wait for it.
-            let _ = teller.send(());
+            let _ = row.told.send(());
         }
     }
     Ok(())
 }
 
+/// Looks at every row, each account's in the order of versions.
+fn each_row(
+    database: &Database,
+    mut look: impl FnMut(Event<'_>) -> Result<(), String>,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let transaction = database.begin_read()?;
+    match transaction.open_table(BY_SEQUENCE) {
+        Ok(table) => {
+            for row in table.iter()? {
+                look(serde_json::from_slice(row?.1.value())?)?;
+            }
+        }
+        Err(TableError::TableDoesNotExist(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    match transaction.open_table(BY_ACCOUNT) {
+        Ok(table) => {
+            for row in table.iter()? {
+                look(serde_json::from_slice(row?.1.value())?)?;
+            }
+        }
+        Err(TableError::TableDoesNotExist(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+/// The accounts as the rows leave them, and how many rows there are.
+fn fold(database: &Database) -> Result<(HashMap<String, Account>, u64), Box<dyn std::error::Error>> {
+    let (mut accounts, mut rows) = (HashMap::<String, Account>::new(), 0);
+    each_row(database, |event| {
+        let account = accounts.entry(event.id.to_owned()).or_default();
+        account.version = event.version;
+        account.balance += event.amount;
+        rows += 1;
+        Ok(())
+    })?;
+    Ok((accounts, rows))
+}
+
 /// What this process is with `--native FILE`.
-pub(crate) fn serve(file: &Path) -> Result<(), Failed> {
-    let failed = |error: redb::Error| Failed::new(format!("the log of the day's work: {error}"));
+pub(crate) fn serve(file: &Path, order: Rows) -> Result<(), Failed> {
+    let failed = |error: &dyn std::fmt::Display| Failed::new(format!("the log of the day's work: {error}"));
     let database = Database::builder()
         .set_cache_size(CACHE_BYTES)
         .create(file)
-        .map_err(|error| failed(error.into()))?;
+        .map_err(|error| failed(&error))?;
+    let (accounts, next) = fold(&database).map_err(|error| failed(&error))?;
     let (sender, rows) = mpsc::unbounded_channel();
     let writer = move || {
-        if let Err(error) = write(&database, rows) {
+        if let Err(error) = write(&database, order, next, rows) {
             eprintln!("the day's work cannot write: {error}");
             std::process::exit(1);
         }
@@ -185,7 +261,7 @@ pub(crate) fn serve(file: &Path) -> Result<(), Failed> {
         .spawn(writer)
         .map_err(|error| Failed::io("start the writer", &error))?;
     let bank = Arc::new(Bank {
-        accounts: Mutex::default(),
+        accounts: Mutex::new(accounts),
         rows: sender,
     });
     let router = Router::new()
@@ -196,19 +272,17 @@ pub(crate) fn serve(file: &Path) -> Result<(), Failed> {
 
 /// What it has left on disk.
 pub(crate) fn log(file: &Path) -> Result<Log, Failed> {
-    let rows = || -> Result<Log, Box<dyn std::error::Error>> {
-        let database = Database::open(file)?;
-        let transaction = database.begin_read()?;
-        let mut log = Log::default();
-        for row in transaction.open_table(EVENTS)?.iter()? {
-            let (_, row) = row?;
-            let event: Event<'_> = serde_json::from_slice(row.value())?;
-            log.add_event(event.id, &event.version.to_string(), event.correlation_id)
-                .map_err(|failed| failed.to_string())?;
-        }
-        Ok(log)
+    let failed = |error: &dyn std::fmt::Display| {
+        Failed::new(format!("the log of the day's work, {}: {error}", file.display()))
     };
-    rows().map_err(|error| Failed::new(format!("the log of the day's work, {}: {error}", file.display())))
+    let database = Database::open(file).map_err(|error| failed(&error))?;
+    let mut log = Log::default();
+    each_row(&database, |event| {
+        log.add_event(event.id, &event.version.to_string(), event.correlation_id)
+            .map_err(|problem| problem.to_string())
+    })
+    .map_err(|error| failed(&error))?;
+    Ok(log)
 }
 
 #[cfg(test)]
@@ -216,29 +290,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_told_is_on_disk_in_order() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("events.redb");
-        let database = Database::create(&file).unwrap();
-        let (sender, rows) = mpsc::unbounded_channel();
-        let writer = std::thread::spawn(move || write(&database, rows).map_err(|error| error.to_string()));
-        let bank = Bank {
-            accounts: Mutex::default(),
-            rows: sender,
-        };
-        assert!(bank.decide("a000001", "deposit", 1, "0").is_none());
-        let mut last = Account::default();
-        for (number, name) in ["open", "deposit", "deposit"].into_iter().enumerate() {
-            let (account, durable) = bank
-                .decide("a000001", name, 2, &format!("{number:016x}"))
-                .unwrap();
-            durable.blocking_recv().unwrap();
-            last = account;
+    fn what_was_told_is_on_disk_in_order_and_folded_at_a_start() {
+        for order in [Rows::Sequence, Rows::Account] {
+            let dir = tempfile::tempdir().unwrap();
+            let file = dir.path().join("events.redb");
+            let database = Database::create(&file).unwrap();
+            let (sender, rows) = mpsc::unbounded_channel();
+            let writer = std::thread::spawn(move || {
+                write(&database, order, 0, rows).map_err(|error| error.to_string())
+            });
+            let bank = Bank {
+                accounts: Mutex::default(),
+                rows: sender,
+            };
+            assert!(bank.decide("a000001", "deposit", 1, "0").is_none());
+            let mut last = Account::default();
+            for (number, name) in ["open", "deposit", "deposit"].into_iter().enumerate() {
+                let (account, durable) = bank
+                    .decide("a000001", name, 2, &format!("{number:016x}"))
+                    .unwrap();
+                durable.blocking_recv().unwrap();
+                last = account;
+            }
+            assert!(bank.decide("a000001", "open", 0, "0").is_none());
+            assert_eq!((last.version, last.balance), (3, 6));
+            drop(bank);
+            writer.join().unwrap().unwrap();
+            assert_eq!(log(&file).unwrap().events, 3);
+            let (accounts, rows) = fold(&Database::open(&file).unwrap()).unwrap();
+            let folded = accounts["a000001"];
+            assert_eq!((folded.version, folded.balance, rows), (3, 6, 3), "{order:?}");
         }
-        assert!(bank.decide("a000001", "open", 0, "0").is_none());
-        assert_eq!((last.version, last.balance), (3, 6));
-        drop(bank);
-        writer.join().unwrap().unwrap();
-        assert_eq!(log(&file).unwrap().events, 3);
     }
 }

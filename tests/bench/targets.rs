@@ -29,11 +29,11 @@ impl Unit {
 /// Where a number must lie.
 #[derive(Debug, Clone, Copy)]
 enum Bound {
-    AtLeast(f64),
-    AtMost(f64),
+    Least(f64),
+    Most(f64),
     /// Times another number of the run.
-    AtLeastOf(f64, &'static str),
-    AtMostOf(f64, &'static str),
+    LeastOf(f64, &'static str),
+    MostOf(f64, &'static str),
 }
 
 /// One line of the issue.
@@ -54,7 +54,7 @@ const fn target(line: &'static str, fact: &'static str, unit: Unit, bound: Bound
     }
 }
 
-use Bound::{AtLeast, AtLeastOf, AtMost, AtMostOf};
+use Bound::{Least, LeastOf, Most, MostOf};
 use Unit::{Bytes, EventBytes, Micros, PerSecond};
 
 const TARGETS: &[Target] = &[
@@ -62,143 +62,128 @@ const TARGETS: &[Target] = &[
         "64 connections, uniform",
         "commands-64",
         PerSecond,
-        AtLeastOf(0.6, "echo-64"),
+        LeastOf(0.6, "echo-64"),
     ),
     target(
         "64 connections, uniform",
         "commands-64",
         PerSecond,
-        AtLeastOf(1.8, "native-64"),
+        LeastOf(1.8, "native-64"),
     ),
     target(
         "512 connections, uniform",
         "commands-512",
         PerSecond,
-        AtLeastOf(0.6, "echo-512"),
+        LeastOf(0.6, "echo-512"),
     ),
     target(
         "512 connections, uniform",
         "commands-512",
         PerSecond,
-        AtLeastOf(1.8, "native-512"),
+        LeastOf(1.8, "native-512"),
     ),
     target(
         "512 connections, uniform",
         "commands-512",
         PerSecond,
-        AtLeast(10_000.0),
+        Least(10_000.0),
     ),
-    target(
-        "1 connection",
-        "commands-1",
-        PerSecond,
-        AtLeastOf(1.0, "native-1"),
-    ),
+    target("1 connection", "commands-1", PerSecond, LeastOf(1.0, "native-1")),
     target(
         "1 connection, median",
         "commands-1.p50",
         Micros,
-        AtMostOf(1.3, "redb-1.p50 + echo-1.p50"),
+        MostOf(1.3, "redb-1.p50 + echo-1.p50"),
     ),
-    target("64 connections, p99", "commands-64.p99", Micros, AtMost(6_000.0)),
-    target(
-        "512 connections, p99",
-        "commands-512.p99",
-        Micros,
-        AtMost(30_000.0),
-    ),
+    target("64 connections, p99", "commands-64.p99", Micros, Most(6_000.0)),
+    target("512 connections, p99", "commands-512.p99", Micros, Most(30_000.0)),
     target(
         "one hot aggregate, 64 connections",
         "hot",
         PerSecond,
-        AtLeastOf(0.5, "skew-uniform"),
+        LeastOf(0.5, "skew-uniform"),
     ),
     target(
         "Zipf 1.5 over 100,000 aggregates, 64 connections",
         "zipf-1.5",
         PerSecond,
-        AtLeastOf(0.8, "skew-uniform"),
+        LeastOf(0.8, "skew-uniform"),
     ),
     target(
         "pipelined NDJSON, one connection",
         "pipelined",
         PerSecond,
-        AtLeastOf(2.0, "pipelined-uniform"),
+        LeastOf(2.0, "pipelined-uniform"),
     ),
     target(
         "a state read, warm, 64 connections",
         "reads",
         PerSecond,
-        AtLeastOf(0.7, "echo-64"),
+        LeastOf(0.7, "echo-64"),
     ),
     target(
         "Wasm aggregate in process",
         "in-process-wasm",
         PerSecond,
-        AtLeast(100_000.0),
+        Least(100_000.0),
     ),
     target(
         "Wasm aggregate in process",
         "in-process-wasm",
         PerSecond,
-        AtLeastOf(0.7, "in-process-native"),
+        LeastOf(0.7, "in-process-native"),
     ),
     target(
         "1,000,000 events of one aggregate, no snapshot",
         "rebuild-replayed",
         Micros,
-        AtMost(2e6),
+        Most(2e6),
     ),
     target(
         "1,000,000 events of one aggregate, with snapshot",
         "rebuild-restored",
         Micros,
-        AtMost(10_000.0),
+        Most(10_000.0),
     ),
     target(
         "10,000 cold aggregates of 100 events, no snapshots",
         "cold",
         PerSecond,
-        AtLeast(5_000.0),
+        Least(5_000.0),
     ),
-    target("memory, idle", "memory-idle", Bytes, AtMost(60e6)),
-    target(
-        "memory, 100,000 live accounts",
-        "memory-live",
-        Bytes,
-        AtMost(300e6),
-    ),
+    target("memory, idle", "memory-idle", Bytes, Most(60e6)),
+    target("memory, 100,000 live accounts", "memory-live", Bytes, Most(300e6)),
     target(
         "memory, after 10,000,000 events",
         "memory-large",
         Bytes,
-        AtMost(400e6),
+        Most(400e6),
     ),
     target(
         "disk per event of 100 bytes, 200,000 events",
         "disk",
         EventBytes,
-        AtMost(600.0),
+        Most(600.0),
     ),
     target(
         "disk per event of 100 bytes, 10,000,000 events",
         "disk-large",
         EventBytes,
-        AtMost(600.0),
+        Most(600.0),
     ),
     target(
         "start with 10,000,000 events, after a stop",
         "start-clean",
         Micros,
-        AtMost(2e6),
+        Most(2e6),
     ),
     target(
         "start with 10,000,000 events, after kill -9",
         "start-killed",
         Micros,
-        AtMost(5e6),
+        Most(5e6),
     ),
-    target("worst stall in ten minutes", "stall", Micros, AtMost(100_000.0)),
+    target("worst stall in ten minutes", "stall", Micros, Most(100_000.0)),
 ];
 
 /// What became of a target.
@@ -233,10 +218,10 @@ impl Target {
         let value = facts.get(self.fact);
         let floor = self.floor().and_then(|name| sum(facts, name));
         let is_met = match (self.bound, value, floor) {
-            (AtLeast(bound), Some(value), _) => Some(value >= bound),
-            (AtMost(bound), Some(value), _) => Some(value <= bound),
-            (AtLeastOf(times, _), Some(value), Some(floor)) => Some(value >= times * floor),
-            (AtMostOf(times, _), Some(value), Some(floor)) => Some(value <= times * floor),
+            (Least(bound), Some(value), _) => Some(value >= bound),
+            (Most(bound), Some(value), _) => Some(value <= bound),
+            (LeastOf(times, _), Some(value), Some(floor)) => Some(value >= times * floor),
+            (MostOf(times, _), Some(value), Some(floor)) => Some(value <= times * floor),
             _ => None,
         };
         let verdict = match is_met {
@@ -254,17 +239,17 @@ impl Target {
 
     fn floor(&self) -> Option<&'static str> {
         match self.bound {
-            AtLeastOf(_, name) | AtMostOf(_, name) => Some(name),
-            AtLeast(_) | AtMost(_) => None,
+            LeastOf(_, name) | MostOf(_, name) => Some(name),
+            Least(_) | Most(_) => None,
         }
     }
 
     fn bound(&self) -> String {
         match self.bound {
-            AtLeast(bound) => format!("≥ {}", self.unit.show(bound)),
-            AtMost(bound) => format!("≤ {}", self.unit.show(bound)),
-            AtLeastOf(times, name) => format!("≥ {times} × {name}"),
-            AtMostOf(times, name) => format!("≤ {times} × ({name})"),
+            Least(bound) => format!("≥ {}", self.unit.show(bound)),
+            Most(bound) => format!("≤ {}", self.unit.show(bound)),
+            LeastOf(times, name) => format!("≥ {times} × {name}"),
+            MostOf(times, name) => format!("≤ {times} × ({name})"),
         }
     }
 }
@@ -339,30 +324,30 @@ mod tests {
     #[test]
     fn a_bound_itself_is_met() {
         let value = [("value", 10.0)];
-        assert_eq!(verdict(AtLeast(10.0), &value), Verdict::Met);
-        assert_eq!(verdict(AtLeast(10.1), &value), Verdict::Missed);
-        assert_eq!(verdict(AtMost(10.0), &value), Verdict::Met);
-        assert_eq!(verdict(AtMost(9.9), &value), Verdict::Missed);
+        assert_eq!(verdict(Least(10.0), &value), Verdict::Met);
+        assert_eq!(verdict(Least(10.1), &value), Verdict::Missed);
+        assert_eq!(verdict(Most(10.0), &value), Verdict::Met);
+        assert_eq!(verdict(Most(9.9), &value), Verdict::Missed);
     }
 
     #[test]
     fn floors_of_the_run_are_multiplied_and_added() {
         let facts = [("value", 12.0), ("a", 5.0), ("b", 5.0)];
-        assert_eq!(verdict(AtLeastOf(2.0, "a"), &facts), Verdict::Met);
-        assert_eq!(verdict(AtLeastOf(2.5, "a"), &facts), Verdict::Missed);
-        assert_eq!(verdict(AtMostOf(1.2, "a + b"), &facts), Verdict::Met);
-        assert_eq!(verdict(AtMostOf(1.1, "a + b"), &facts), Verdict::Missed);
+        assert_eq!(verdict(LeastOf(2.0, "a"), &facts), Verdict::Met);
+        assert_eq!(verdict(LeastOf(2.5, "a"), &facts), Verdict::Missed);
+        assert_eq!(verdict(MostOf(1.2, "a + b"), &facts), Verdict::Met);
+        assert_eq!(verdict(MostOf(1.1, "a + b"), &facts), Verdict::Missed);
     }
 
     #[test]
     fn what_was_not_measured_is_neither_met_nor_missed() {
-        assert_eq!(verdict(AtLeast(1.0), &[]), Verdict::NotMeasured);
+        assert_eq!(verdict(Least(1.0), &[]), Verdict::NotMeasured);
         assert_eq!(
-            verdict(AtLeastOf(1.0, "a"), &[("value", 1.0)]),
+            verdict(LeastOf(1.0, "a"), &[("value", 1.0)]),
             Verdict::NotMeasured
         );
         assert_eq!(
-            verdict(AtMostOf(1.0, "a + b"), &[("value", 1.0), ("a", 1.0)]),
+            verdict(MostOf(1.0, "a + b"), &[("value", 1.0), ("a", 1.0)]),
             Verdict::NotMeasured
         );
     }

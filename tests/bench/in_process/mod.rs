@@ -91,14 +91,12 @@ pub(crate) fn measure(bench: &Bench<'_>, facts: &mut Facts) -> Result<Section, F
 }
 
 fn add(runs: &mut Runs, outcome: Outcome, bench: &Bench<'_>) {
+    let refused: u64 = outcome.refused.values().sum();
     let seen = Seen {
         latencies: outcome.latencies,
         per_second: outcome.per_second,
-        refused: outcome
-            .refused
-            .into_iter()
-            .map(|(_, number)| (0, number))
-            .collect(),
+        // No status of HTTP: they are of no kind.
+        refused: (refused > 0).then_some((0, refused)).into_iter().collect(),
         refusal: outcome.refusal,
         time: bench.args.measured(),
         stall: outcome.stall,
