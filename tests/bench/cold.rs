@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     commands::open_accounts,
     deposits::{Accounts, Check, Requests, Template},
+    facts::Facts,
     failed::Failed,
     format,
     load::{Seen, Span, drive},
@@ -17,26 +18,34 @@ use crate::{
 const WRITERS: usize = 512;
 const READERS: usize = 64;
 
+/// What the target speaks of.
+const TARGET: (u32, u32) = (10_000, 100);
+/// With these no snapshot is taken.
+pub(crate) const NO_SNAPSHOTS: [&str; 2] = ["snapshot-every=1000000", "snapshot-on-eviction=1000000"];
+
 /// Writes the events round by round over all aggregates, so that those of one lie far apart; starts the server anew; and
-/// reads each once. First one event before a snapshot would be due, so that all events are applied; then with it.
-pub(crate) fn measure(bench: &Bench<'_>) -> Result<Section, Failed> {
-    let (aggregates, events) = (bench.args.cold_aggregates, bench.args.cold_events);
+/// reads each once. First without any snapshot, so that all events are applied; then with one of each.
+pub(crate) fn measure(bench: &Bench<'_>, facts: &mut Facts) -> Result<Section, Failed> {
+    let (aggregates, events) = (bench.args.cold_aggregates(), bench.args.cold_events);
     eprintln!(
         "cold reads: write {} events",
         format::count(u64::from(aggregates) * u64::from(events))
     );
     let component = bench.component(bench.args.account.as_deref(), "account")?;
-    let service = bench.server("cold")?;
+    let service = bench.server_with("cold", &NO_SNAPSHOTS)?;
     service.upload(&component)?;
     open_accounts(&service, aggregates)?;
-    let written = deposit(&service, aggregates, events - 2, 1)?;
+    let written = deposit(&service, aggregates, events - 1, 1)?;
 
     let service = bench.restart(service, End::Killed)?;
-    let replayed = Cold::read(&service, aggregates, events - 1, "after kill -9")?;
+    let replayed = Cold::read(&service, aggregates, events, "no snapshots", "after kill -9")?;
     deposit(&service, aggregates, 1, 2)?;
     let service = bench.restart(service, End::Stopped)?;
-    let restored = Cold::read(&service, aggregates, events, "after a stop")?;
+    let restored = Cold::read(&service, aggregates, events + 1, "a snapshot", "after a stop")?;
     service.end(End::Stopped)?;
+    if (aggregates, events) == TARGET {
+        facts.put("cold", replayed.aggregates_per_second);
+    }
 
     let all = [replayed, restored];
     Ok(Section {
@@ -59,7 +68,8 @@ pub(crate) fn measure(bench: &Bench<'_>) -> Result<Section, Failed> {
             "the files are in the page cache of the kernel; the process has read none of them before"
                 .to_owned(),
             format!(
-                "with default settings a snapshot is taken every 100 events: {events} events have one from 100 on"
+                "written with --limit {}; then, with default settings, one event more, after which a snapshot is due",
+                NO_SNAPSHOTS.join(" --limit ")
             ),
             format!(
                 "the events were written at {}/s over {WRITERS} connections",
@@ -84,6 +94,7 @@ fn deposit(service: &Service, aggregates: u32, rounds: u32, run: u64) -> Result<
 /// One pass over all aggregates.
 struct Cold {
     events: u32,
+    with: &'static str,
     aggregates_per_second: f64,
     latency: Latency,
     started: String,
@@ -91,8 +102,14 @@ struct Cold {
 }
 
 impl Cold {
-    fn read(service: &Service, aggregates: u32, events: u32, after: &str) -> Result<Self, Failed> {
-        eprintln!("cold reads: {events} events each, {after}");
+    fn read(
+        service: &Service,
+        aggregates: u32,
+        events: u32,
+        with: &'static str,
+        after: &str,
+    ) -> Result<Self, Failed> {
+        eprintln!("cold reads: {events} events each, {with}, {after}");
         let accounts = Accounts::rounds(aggregates, 1);
         let check = Check::State {
             version: u64::from(events),
@@ -105,6 +122,7 @@ impl Cold {
         seen.all_answered("cold reads")?;
         Ok(Self {
             events,
+            with,
             aggregates_per_second: rate(seen.answered(), seen.time),
             latency: Latency::of(seen.latencies),
             started: format!("{} {after}", format::seconds(service.started_in)),
@@ -114,7 +132,7 @@ impl Cold {
 
     fn row(&self) -> Vec<String> {
         vec![
-            format!("{} events each", self.events),
+            format!("{} events each, {}", self.events, self.with),
             format::rate(self.aggregates_per_second),
             format::rate(self.aggregates_per_second * f64::from(self.events)),
             format::millis(self.latency.p50_us),
@@ -127,6 +145,7 @@ impl Cold {
     fn json(&self) -> Value {
         json!({
             "events_each": self.events,
+            "with": self.with,
             "aggregates_per_second": self.aggregates_per_second,
             "latency": self.latency,
             "start_seconds": self.start_seconds,

@@ -5,12 +5,12 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
-use crate::{failed::Failed, ledger::Acknowledged, load::Script, numbers::Random, wire::Answer};
+use crate::{failed::Failed, ledger::Acknowledged, load::Script, numbers::Random, wire::Answer, zipf::Zipf};
 
 /// The digits of an account's id allow no more.
 pub(crate) const ACCOUNTS_MAX: u32 = 1_000_000;
-const ID_DIGITS: usize = 6;
-const COMMAND_DIGITS: usize = 16;
+pub(crate) const ID_DIGITS: usize = 6;
+pub(crate) const COMMAND_DIGITS: usize = 16;
 
 /// The id of an account, as it is in the log.
 pub(crate) fn account_id(account: u32) -> String {
@@ -81,7 +81,7 @@ impl Template {
 }
 
 /// Writes a number with leading zeros over what is there.
-fn put(request: &mut [u8], at: usize, digits: usize, base: u64, mut value: u64) {
+pub(crate) fn put(request: &mut [u8], at: usize, digits: usize, base: u64, mut value: u64) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let place = request.get_mut(at..at + digits).unwrap_or_default();
     for byte in place.iter_mut().rev() {
@@ -95,6 +95,10 @@ fn put(request: &mut [u8], at: usize, digits: usize, base: u64, mut value: u64) 
 pub(crate) enum Accounts {
     /// Any of so many, uniformly at random, for ever.
     Random { random: Random, count: u32 },
+    /// Any, some much more often than others, for ever.
+    Skewed { random: Random, zipf: Arc<Zipf> },
+    /// The first so often, and one of the others after each.
+    Interleaved { random: Random, others: u32, left: u64 },
     /// Each of these, so often, whichever connection is free; each round begins elsewhere, so that neighbours change.
     Rounds {
         order: Arc<[u32]>,
@@ -112,6 +116,23 @@ impl Accounts {
         }
     }
 
+    /// One random sequence for each connection, in which small numbers come more often.
+    pub(crate) fn skewed(zipf: &Arc<Zipf>, seed: u64) -> Self {
+        Self::Skewed {
+            random: Random::new(seed),
+            zipf: Arc::clone(zipf),
+        }
+    }
+
+    /// The first account `times` over, and one of `others` after each.
+    pub(crate) fn interleaved(others: u32, times: u32) -> Self {
+        Self::Interleaved {
+            random: Random::new(1),
+            others,
+            left: u64::from(times) * 2,
+        }
+    }
+
     /// `count` accounts in random order, `rounds` times over.
     pub(crate) fn rounds(count: u32, rounds: u32) -> Self {
         Self::Rounds {
@@ -121,9 +142,15 @@ impl Accounts {
         }
     }
 
-    fn next(&mut self) -> Option<u32> {
+    pub(crate) fn next(&mut self) -> Option<u32> {
         match self {
             Self::Random { random, count } => Some(random.below(*count)),
+            Self::Skewed { random, zipf } => Some(zipf.draw(random)),
+            Self::Interleaved { random, others, left } => {
+                *left = left.checked_sub(1)?;
+                let is_other = left.is_multiple_of(2);
+                Some(if is_other { 1 + random.below(*others) } else { 0 })
+            }
             Self::Rounds { order, rounds, taken } => {
                 const STEP: usize = 1_237;
                 let taken = taken.fetch_add(1, Ordering::Relaxed) as usize;
@@ -144,7 +171,7 @@ pub(crate) struct Requests {
     command: u64,
     account: u32,
     check: Check,
-    pub(crate) acknowledged: Vec<Acknowledged>,
+    acknowledged: Vec<Acknowledged>,
 }
 
 /// What an answer must be.
@@ -154,12 +181,19 @@ pub(crate) enum Check {
     Nothing,
     /// An acknowledgement with a version, which is kept.
     Acknowledgement,
+    /// A state, at whatever version.
+    AnyState,
     /// The state at this version, with this text in it.
     State { version: u64, text: String },
 }
 
 /// Commands that one connection may send in one run.
 const COMMANDS_PER_CONNECTION: u64 = 1 << 28;
+
+/// The number before the first command of a connection in a run.
+pub(crate) fn first_command(run: u64, connection: u64) -> u64 {
+    ((run << 16) + connection) * COMMANDS_PER_CONNECTION
+}
 
 impl Requests {
     /// The scripts of all connections of a run. `run` numbers the runs of one log.
@@ -174,12 +208,19 @@ impl Requests {
             .map(|connection| Self {
                 template: template.clone(),
                 accounts: accounts((run << 16) + connection),
-                command: ((run << 16) + connection) * COMMANDS_PER_CONNECTION,
+                command: first_command(run, connection),
                 account: 0,
                 check: check.clone(),
                 acknowledged: Vec::new(),
             })
             .collect()
+    }
+}
+
+impl Requests {
+    /// Takes any answer, for a server that only echoes.
+    pub(crate) fn check_nothing(&mut self) {
+        self.check = Check::Nothing;
     }
 }
 
@@ -194,6 +235,10 @@ impl Script for Requests {
         true
     }
 
+    fn into_acknowledged(self) -> Vec<Acknowledged> {
+        self.acknowledged
+    }
+
     fn answered(&mut self, answer: &Answer<'_>) -> Result<(), Failed> {
         if !answer.is_success() {
             return Ok(());
@@ -202,7 +247,7 @@ impl Script for Requests {
             .header("aggregate-version")
             .and_then(|version| version.parse().ok());
         match (&self.check, version) {
-            (Check::Nothing, _) => Ok(()),
+            (Check::Nothing, _) | (Check::AnyState, Some(1..)) => Ok(()),
             (Check::Acknowledgement, Some(version)) => {
                 self.acknowledged.push(Acknowledged {
                     account: self.account,
@@ -252,6 +297,17 @@ mod tests {
         assert_eq!(
             (command_of("000000000000beef"), command_of("beef")),
             (Some(0xbeef), None)
+        );
+    }
+
+    #[test]
+    fn the_first_account_takes_turns_with_the_others() {
+        let mut accounts = Accounts::interleaved(3, 100);
+        let all: Vec<u32> = std::iter::from_fn(|| accounts.next()).collect();
+        assert_eq!(all.len(), 200);
+        assert!(
+            all.chunks(2)
+                .all(|pair| pair[0] == 0 && (1..=3).contains(&pair[1]))
         );
     }
 

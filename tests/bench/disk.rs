@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     deposits::{Accounts, Check, Requests, Template},
+    facts::Facts,
     failed::Failed,
     format,
     load::{Span, drive},
@@ -17,16 +18,18 @@ use crate::{
 /// The events' payload, bytes: the counter records the command's payload as it is.
 const PAYLOAD_BYTES: usize = 100;
 const AGGREGATES: u32 = 10_000;
+/// With fewer, what files hold ahead counts for too much.
+const TARGET_EVENTS: u32 = 200_000;
 /// Connections, and the share of the events that is written with them: what one connection writes is a commit for each
 /// event, which takes more time and more space.
 const LOADS: [(usize, u32); 2] = [(512, 1), (1, 10)];
 
 /// Writes events with 100 bytes of payload, stops the server, and adds up its files.
-pub(crate) fn measure(bench: &Bench<'_>) -> Result<Section, Failed> {
+pub(crate) fn measure(bench: &Bench<'_>, facts: &mut Facts) -> Result<Section, Failed> {
     let counter = guests::counter();
     let (mut rows, mut all) = (Vec::new(), Vec::new());
     for (connections, share) in LOADS {
-        let events = (bench.args.disk_events / share).max(1);
+        let events = (bench.args.disk_events() / share).max(1);
         eprintln!(
             "disk: {} events over {}",
             format::count(u64::from(events)),
@@ -38,7 +41,10 @@ pub(crate) fn measure(bench: &Bench<'_>) -> Result<Section, Failed> {
         write(service.address, connections, events)?;
         service.end(End::Stopped)?;
         let files = Files::below(&bench.dir.join(&name))?;
-        rows.extend(files.rows(connections, events));
+        if share == 1 && events >= TARGET_EVENTS {
+            facts.put("disk", files.per_event(events));
+        }
+        rows.extend(files.rows(&format::connections(connections), events));
         all.push(files.json(connections, events));
     }
     Ok(Section {
@@ -46,17 +52,27 @@ pub(crate) fn measure(bench: &Bench<'_>) -> Result<Section, Failed> {
         title: format!("Bytes on disk for each event with {PAYLOAD_BYTES} bytes of payload"),
         columns: vec!["", "events", "files", "bytes/event", "blocks, bytes/event"],
         rows,
-        notes: vec![format!(
-            "over {} aggregates, after a stop; `files` adds up their lengths, `blocks` what the filesystem has \
-                     given them",
-            format::count(u64::from(AGGREGATES))
-        )],
+        notes: vec![
+            format!(
+                "over {} aggregates, after a stop; `files` adds up their lengths, `blocks` what the filesystem has given \
+                 them",
+                format::count(u64::from(AGGREGATES))
+            ),
+            "log: each commit once: the command with its payload of 100 bytes, the event with its own 100, both names, \
+             correlation and command id, seed, time, module digest, checksum; then what redb's pages leave empty"
+                .to_owned(),
+            "index.redb: the events once more, ordered by aggregate, with the ids that a reader is shown; heads and \
+             snapshots; it can be deleted and is built again"
+                .to_owned(),
+            "meta.redb: log id, modules; cache: their machine code; both are the same for any number of events"
+                .to_owned(),
+        ],
         json: json!(all),
     })
 }
 
 /// A number, and as much more as the payload needs.
-fn payload() -> String {
+pub(crate) fn payload() -> String {
     let start = "{\"by\":1,\"note\":\"";
     let end = "\"}";
     format!(
@@ -78,10 +94,10 @@ fn write(address: std::net::SocketAddr, connections: usize, events: u32) -> Resu
 
 /// Lengths and allocated bytes by the first name below the data directory.
 #[derive(Debug, Default)]
-struct Files(BTreeMap<String, (u64, u64)>);
+pub(crate) struct Files(BTreeMap<String, (u64, u64)>);
 
 impl Files {
-    fn below(data: &Path) -> Result<Self, Failed> {
+    pub(crate) fn below(data: &Path) -> Result<Self, Failed> {
         let mut files = Self::default();
         let mut folders = vec![data.to_owned()];
         while let Some(folder) = folders.pop() {
@@ -109,13 +125,22 @@ impl Files {
             .fold((0, 0), |sum, file| (sum.0 + file.0, sum.1 + file.1))
     }
 
-    fn rows(&self, connections: usize, events: u32) -> Vec<Vec<String>> {
+    /// Bytes of all files for each event.
+    pub(crate) fn per_event(&self, events: u32) -> f64 {
+        self.total().0 as f64 / f64::from(events)
+    }
+
+    /// The sum, and below it each name.
+    pub(crate) fn rows(&self, title: &str, events: u32) -> Vec<Vec<String>> {
         let row = |name: String, count: String, (bytes, blocks): (u64, u64)| {
             let each = |bytes| format!("{:.1}", bytes as f64 / f64::from(events));
             vec![name, count, format::bytes(bytes), each(bytes), each(blocks)]
         };
-        let title = format::connections(connections);
-        let mut rows = vec![row(title, format::count(u64::from(events)), self.total())];
+        let mut rows = vec![row(
+            title.to_owned(),
+            format::count(u64::from(events)),
+            self.total(),
+        )];
         rows.extend(
             self.0
                 .iter()
@@ -124,7 +149,7 @@ impl Files {
         rows
     }
 
-    fn json(&self, connections: usize, events: u32) -> Value {
+    pub(crate) fn json(&self, connections: usize, events: u32) -> Value {
         let (bytes, blocks) = self.total();
         let files = self.0.iter();
         let files: serde_json::Map<_, _> = files
@@ -165,7 +190,8 @@ mod tests {
             (files.0["log"].0, files.0["index"].0, files.total().0),
             (30, 5, 35)
         );
-        let rows = files.rows(7, 10);
+        let rows = files.rows("7 connections", 10);
         assert_eq!(rows[0][..4], ["7 connections", "10", "35 B", "3.5"]);
+        assert_eq!(files.per_event(10), 3.5);
     }
 }

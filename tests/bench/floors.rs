@@ -10,6 +10,7 @@ use redb::{Database, TableDefinition};
 use serde_json::{Value, json};
 
 use crate::{
+    facts::Facts,
     failed::Failed,
     format,
     numbers::{Latency, nanos, rate},
@@ -49,7 +50,7 @@ const COMMIT_BYTES: usize = 400;
 const CACHE_BYTES: usize = 16 << 20;
 
 /// A durable redb transaction with one row of as many bytes as so many commands take.
-pub(crate) fn redb(bench: &Bench<'_>) -> Result<Section, Failed> {
+pub(crate) fn redb(bench: &Bench<'_>, facts: &mut Facts) -> Result<Section, Failed> {
     let (mut rows, mut all) = (Vec::new(), Vec::new());
     for commands in [1, 64, 512] {
         eprintln!("floor: redb, {commands} commands a chunk");
@@ -57,6 +58,7 @@ pub(crate) fn redb(bench: &Bench<'_>) -> Result<Section, Failed> {
         let loops = commit_chunks(bench, &path, commands * COMMIT_BYTES)
             .map_err(|error| Failed::new(format!("redb: {error}")))?;
         std::fs::remove_file(&path).map_err(|error| Failed::io("remove a file", &error))?;
+        facts.put(format!("redb-{commands}.p50"), loops.latency.p50_us);
         let mut row = loops.row(&format!("{commands} × {COMMIT_BYTES} B"));
         row.insert(2, format::rate(loops.per_second() * commands as f64));
         rows.push(row);

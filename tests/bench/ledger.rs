@@ -22,8 +22,24 @@ pub(crate) struct Acknowledged {
 /// What the feed says, account by account: the command of each version, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
-    accounts: HashMap<u32, Vec<u64>>,
+    accounts: HashMap<u32, Versions>,
+    /// Whether it is the end of a feed, in which the first version of an account may be any.
+    is_end: bool,
     pub(crate) events: u64,
+}
+
+/// The commands of an account, from a version on.
+#[derive(Debug)]
+struct Versions {
+    first: u32,
+    commands: Vec<u64>,
+}
+
+impl Versions {
+    fn command(&self, version: u32) -> Option<u64> {
+        let place = version.checked_sub(self.first)?;
+        self.commands.get(place as usize).copied()
+    }
 }
 
 /// As much of a `CloudEvent` as is compared.
@@ -49,8 +65,29 @@ pub(crate) struct Checked {
 impl Log {
     /// Reads the whole feed of one type.
     pub(crate) fn read(connection: &mut Connection, aggregate_type: &str) -> Result<Self, Failed> {
-        let mut log = Self::default();
-        let mut path = format!("/v1/events?type={aggregate_type}&limit=1000");
+        let path = format!("/v1/events?type={aggregate_type}&limit=1000");
+        Self::default().read_pages(connection, path)
+    }
+
+    /// Where the feed of one type ends now: for [`Log::read_from`].
+    pub(crate) fn end(connection: &mut Connection, aggregate_type: &str) -> Result<String, Failed> {
+        let path = format!("/v1/events?type={aggregate_type}&limit=1000&after=now");
+        let page = connection
+            .request("GET", &path, &[], &[])
+            .map_err(|error| Failed::io("read the feed", &error))?;
+        next_link(&page).ok_or_else(|| Failed::new(format!("GET {path}: {} {}", page.status, page.text())))
+    }
+
+    /// Reads the feed from there on.
+    pub(crate) fn read_from(connection: &mut Connection, end: &str) -> Result<Self, Failed> {
+        let log = Self {
+            is_end: true,
+            ..Self::default()
+        };
+        log.read_pages(connection, end.to_owned())
+    }
+
+    fn read_pages(mut self, connection: &mut Connection, mut path: String) -> Result<Self, Failed> {
         loop {
             let page = connection
                 .request("GET", &path, &[], &[])
@@ -62,9 +99,9 @@ impl Log {
                     page.text()
                 )));
             }
-            log.add(&page.body)?;
+            self.add(&page.body)?;
             if page.header("caught-up") == Some("true") {
-                return Ok(log);
+                return Ok(self);
             }
             path = next_link(&page)
                 .ok_or_else(|| Failed::new(format!("GET {path}: no link to the next page")))?;
@@ -75,25 +112,38 @@ impl Log {
         let events: Vec<Event<'_>> = serde_json::from_slice(page)
             .map_err(|error| Failed::new(format!("a page of the feed is not what it should be: {error}")))?;
         for event in events {
-            let account = account_of(&event.subject);
-            let command = command_of(&event.correlationid);
-            let (Some(account), Some(command)) = (account, command) else {
-                return Err(Failed::new(format!(
-                    "an event that nobody caused is in the log: {event:?}"
-                )));
-            };
-            let versions = self.accounts.entry(account).or_default();
-            versions.push(command);
-            if event.sequence.parse() != Ok(versions.len()) {
-                return Err(Failed::new(format!(
-                    "{}: version {} follows version {} in the log",
-                    event.subject,
-                    event.sequence,
-                    versions.len() - 1
-                )));
-            }
-            self.events += 1;
+            self.add_event(&event.subject, &event.sequence, &event.correlationid)?;
         }
+        Ok(())
+    }
+
+    /// The next event of the log.
+    pub(crate) fn add_event(
+        &mut self,
+        subject: &str,
+        sequence: &str,
+        correlation_id: &str,
+    ) -> Result<(), Failed> {
+        let (Some(account), Some(command)) = (account_of(subject), command_of(correlation_id)) else {
+            return Err(Failed::new(format!(
+                "an event that nobody caused is in the log: version {sequence} of {subject}, caused by {correlation_id}"
+            )));
+        };
+        let found: Option<u32> = sequence.parse().ok();
+        let first = found.filter(|_| self.is_end).unwrap_or(1);
+        let versions = self.accounts.entry(account).or_insert_with(|| Versions {
+            first,
+            commands: Vec::new(),
+        });
+        let next = versions.first as usize + versions.commands.len();
+        if found.map(|found| found as usize) != Some(next) {
+            return Err(Failed::new(format!(
+                "{subject}: version {sequence} follows version {} in the log",
+                next - 1
+            )));
+        }
+        versions.commands.push(command);
+        self.events += 1;
         Ok(())
     }
 
@@ -103,11 +153,8 @@ impl Log {
         let (mut lost, mut first) = (0_u64, None);
         for ack in acknowledged {
             let versions = self.accounts.get(&ack.account);
-            let place = (ack.version as usize).checked_sub(1);
-            let found = versions
-                .zip(place)
-                .and_then(|(versions, place)| versions.get(place));
-            if found != Some(&ack.command) {
+            let found = versions.and_then(|versions| versions.command(ack.version));
+            if found != Some(ack.command) {
                 lost += 1;
                 first.get_or_insert((ack, found));
             }
@@ -122,7 +169,11 @@ impl Log {
                 account_id(ack.account),
             )));
         }
-        let mut commands: Vec<u64> = self.accounts.values().flatten().copied().collect();
+        let mut commands: Vec<u64> = self
+            .accounts
+            .values()
+            .flat_map(|versions| versions.commands.iter().copied())
+            .collect();
         commands.sort_unstable();
         if let Some(twice) = commands.windows(2).find(|pair| matches!(pair, [a, b] if a == b)) {
             return Err(Failed::new(format!(
@@ -191,6 +242,24 @@ mod tests {
             let failed = log.check(&[ack(1, 1, 10), lost], 9).unwrap_err().to_string();
             assert!(failed.contains("LOST: 1 of 2"), "{failed}");
         }
+    }
+
+    #[test]
+    fn the_end_of_a_feed_may_begin_at_any_version_and_has_no_gaps() {
+        let mut log = Log {
+            is_end: true,
+            ..Log::default()
+        };
+        for (version, command) in [("7", 10), ("8", 11)] {
+            log.add_event("a000001", version, &format!("{command:016x}"))
+                .unwrap();
+        }
+        log.check(&[ack(1, 7, 10), ack(1, 8, 11)], 0).unwrap();
+        assert!(log.check(&[ack(1, 6, 10)], 9).is_err());
+        let gap = log
+            .add_event("a000001", "10", &format!("{:016x}", 12))
+            .unwrap_err();
+        assert!(gap.to_string().contains("follows version 8"), "{gap}");
     }
 
     #[test]

@@ -3,6 +3,10 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -10,6 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     failed::Failed,
+    ledger::Acknowledged,
     numbers::nanos,
     wire::{Answer, Wire},
 };
@@ -21,6 +26,9 @@ pub(crate) trait Script: Send + 'static {
 
     /// Takes the answer to the last request. An error ends the benchmark.
     fn answered(&mut self, answer: &Answer<'_>) -> Result<(), Failed>;
+
+    /// The commands that were acknowledged.
+    fn into_acknowledged(self) -> Vec<Acknowledged>;
 }
 
 /// How long requests are sent.
@@ -30,6 +38,21 @@ pub(crate) enum Span {
     ToTheEnd,
     /// For a time, of which the beginning is not counted.
     Timed { warm_up: Duration, measured: Duration },
+}
+
+impl Span {
+    /// How long requests are sent at most.
+    pub(crate) fn length(self) -> Duration {
+        match self {
+            Self::ToTheEnd => LONGEST,
+            Self::Timed { warm_up, measured } => warm_up + measured,
+        }
+    }
+
+    /// How long all of it may take, with the last answers.
+    pub(crate) fn limit(self) -> Duration {
+        self.length() + LAST_ANSWERS
+    }
 }
 
 /// No step of the benchmark takes longer, unless something hangs.
@@ -50,6 +73,8 @@ pub(crate) struct Seen {
     pub(crate) refusal: Option<String>,
     /// The measured time.
     pub(crate) time: Duration,
+    /// The longest time within it in which no answer came at all, over any connection.
+    pub(crate) stall: Duration,
 }
 
 impl Seen {
@@ -82,6 +107,32 @@ impl Seen {
             *self.refused.entry(status).or_default() += number;
         }
         self.refusal = self.refusal.take().or(other.refusal);
+        self.stall = self.stall.max(other.stall);
+    }
+
+    /// Counts an answer with a 2xx, provided that it came within the measured time.
+    pub(crate) fn success(&mut self, clock: &Clock, asked: Instant, now: Instant) {
+        if clock.counts(now) {
+            self.latencies.push(nanos(now - asked));
+            self.count((now - clock.from).as_secs() as usize, 1);
+            self.stall = self.stall.max(clock.silence(now));
+        }
+    }
+
+    /// Counts any other answer.
+    pub(crate) fn refuse(&mut self, status: u16, text: impl FnOnce() -> String) {
+        *self.refused.entry(status).or_default() += 1;
+        self.refusal.get_or_insert_with(text);
+    }
+
+    /// Sets what is known only at the end.
+    pub(crate) fn end(&mut self, clock: &Clock) {
+        self.time = clock.time();
+        // The second in which the last answers came is not a whole one.
+        if let Some(until) = clock.until {
+            self.per_second.resize((until - clock.from).as_secs() as usize, 0);
+            self.stall = self.stall.max(clock.silence(until));
+        }
     }
 
     fn count(&mut self, second: usize, number: u64) {
@@ -102,10 +153,7 @@ pub(crate) fn drive<S: Script>(
 ) -> Result<(Seen, Vec<S>), Failed> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failed::io("start the load generator", &error))?;
-    let limit = match span {
-        Span::ToTheEnd => LONGEST,
-        Span::Timed { warm_up, measured } => warm_up + measured + LAST_ANSWERS,
-    };
+    let limit = span.limit();
     runtime.block_on(async {
         tokio::time::timeout(limit, converse_all(address, scripts, span))
             .await
@@ -125,7 +173,7 @@ async fn converse_all<S: Script>(
     let clock = Clock::start(span);
     let mut running = JoinSet::new();
     for (wire, script) in connections {
-        running.spawn(converse(wire, script, clock));
+        running.spawn(converse(wire, script, clock.clone()));
     }
     let mut all = Seen::default();
     let mut scripts = Vec::with_capacity(running.len());
@@ -135,42 +183,50 @@ async fn converse_all<S: Script>(
         all.add(seen);
         scripts.push(script);
     }
-    all.time = clock.time();
-    // The second in which the last answers came is not a whole one.
-    if let Span::Timed { measured, .. } = span {
-        all.per_second.resize(measured.as_secs() as usize, 0);
-    }
+    all.end(&clock);
     Ok((all, scripts))
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Clock {
+/// The measured time, shared by the connections of a run.
+#[derive(Debug, Clone)]
+pub(crate) struct Clock {
     from: Instant,
     until: Option<Instant>,
+    /// When the last answer came, nanoseconds after `from`.
+    last: Arc<AtomicU64>,
 }
 
 impl Clock {
-    fn start(span: Span) -> Self {
+    pub(crate) fn start(span: Span) -> Self {
         let now = Instant::now();
         match span {
             Span::ToTheEnd => Self {
                 from: now,
                 until: None,
+                last: Arc::default(),
             },
             Span::Timed { warm_up, measured } => Self {
                 from: now + warm_up,
                 until: Some(now + warm_up + measured),
+                last: Arc::default(),
             },
         }
     }
 
-    fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.until.is_some_and(|until| Instant::now() >= until)
     }
 
     /// Whether an answer at this instant counts: a rate is made of what was finished within the time.
     fn counts(&self, at: Instant) -> bool {
         at >= self.from && self.until.is_none_or(|until| at < until)
+    }
+
+    /// How long it is since the answer before this one.
+    fn silence(&self, now: Instant) -> Duration {
+        let now = nanos(now - self.from);
+        let before = self.last.fetch_max(now, Ordering::Relaxed);
+        Duration::from_nanos(now.saturating_sub(before))
     }
 
     fn time(&self) -> Duration {
@@ -190,12 +246,10 @@ async fn converse<S: Script>(mut wire: Wire, mut script: S, clock: Clock) -> Res
         let answer = wire.ask(&request).await?;
         let now = Instant::now();
         script.answered(&answer)?;
-        if !answer.is_success() {
-            *seen.refused.entry(answer.status).or_default() += 1;
-            seen.refusal.get_or_insert_with(|| answer.text());
-        } else if clock.counts(now) {
-            seen.latencies.push(nanos(now - asked));
-            seen.count((now - clock.from).as_secs() as usize, 1);
+        if answer.is_success() {
+            seen.success(&clock, asked, now);
+        } else {
+            seen.refuse(answer.status, || answer.text());
         }
     }
     Ok((seen, script))
@@ -226,6 +280,10 @@ mod tests {
         fn answered(&mut self, answer: &Answer<'_>) -> Result<(), Failed> {
             self.successes += usize::from(answer.is_success());
             Ok(())
+        }
+
+        fn into_acknowledged(self) -> Vec<Acknowledged> {
+            Vec::new()
         }
     }
 
@@ -281,5 +339,10 @@ mod tests {
         );
         assert_eq!(seen.per_second, [seen.answered()]);
         assert_eq!(seen.time, Duration::from_secs(1));
+        assert!(
+            seen.stall > Duration::ZERO && seen.stall <= seen.time,
+            "{:?}",
+            seen.stall
+        );
     }
 }

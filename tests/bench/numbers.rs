@@ -92,6 +92,12 @@ impl Random {
         ((u128::from(self.next()) * u128::from(bound)) >> 64) as u32
     }
 
+    /// Uniform in `0.0..1.0`.
+    pub(crate) fn share(&mut self) -> f64 {
+        // The 53 bits that a float has.
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
     /// `0..count` in random order.
     pub(crate) fn order(&mut self, count: u32) -> Vec<u32> {
         let mut order: Vec<u32> = (0..count).collect();

@@ -37,6 +37,11 @@ impl Report {
         self.sections.push(section);
     }
 
+    /// What it was measured on, in words.
+    pub(crate) fn machine(&self) -> String {
+        self.machine.text()
+    }
+
     pub(crate) fn table(&self) -> String {
         let mut text = self.machine.text();
         for section in &self.sections {

@@ -46,37 +46,64 @@ impl<'a> Bench<'a> {
         Ok(Self { args, annals, dir })
     }
 
-    /// A server on new data.
+    /// A server with default settings on the data of this name, which is new unless something was written there.
     pub(crate) fn server(&self, name: &str) -> Result<Service, Failed> {
-        let data = self.dir.join(name);
-        self.server_on(&data)
+        self.server_with(name, &[])
     }
 
-    fn server_on(&self, data: &Path) -> Result<Service, Failed> {
+    /// A server with some limits set, `name=value` each.
+    pub(crate) fn server_with(&self, name: &str, limits: &[&str]) -> Result<Service, Failed> {
+        self.server_on(&self.dir.join(name), limits)
+    }
+
+    fn server_on(&self, data: &Path, limits: &[&str]) -> Result<Service, Failed> {
         let mut command = Command::new(&self.annals);
         command
             .args(["--json", "serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(data);
+        for limit in limits {
+            command.args(["--limit", limit]);
+        }
         Service::start(command, &data.with_extension("log"), Some(data))
     }
 
-    /// The same data in another process. Without restarts: the same process, for stores that keep nothing.
+    /// The same data in another process, with default settings. Without restarts: the same process, for stores that keep
+    /// nothing.
     pub(crate) fn restart(&self, service: Service, how: End) -> Result<Service, Failed> {
         if self.args.no_restart {
             return Ok(service);
         }
         let data = service.data.clone().unwrap_or_default();
         service.end(how)?;
-        self.server_on(&data)
+        self.server_on(&data, &[])
+    }
+
+    /// This program in another process, as a server of another kind.
+    pub(crate) fn rival(&self, name: &str, flags: &[&std::ffi::OsStr]) -> Result<Service, Failed> {
+        let mut command = Self::itself()?;
+        command.args(flags);
+        Service::start(command, &self.dir.join(name).with_extension("log"), None)
+    }
+
+    /// This program.
+    pub(crate) fn itself() -> Result<Command, Failed> {
+        std::env::current_exe()
+            .map(Command::new)
+            .map_err(|error| Failed::io("find this program", &error))
     }
 
     /// The component that was named, or the one that `annals build` makes of an example.
     pub(crate) fn component(&self, given: Option<&Path>, example: &str) -> Result<Vec<u8>, Failed> {
-        let path = match given {
-            Some(path) => path.to_owned(),
-            None => self.build(example)?,
-        };
+        let path = self.component_path(given, example)?;
         fs::read(&path).map_err(|error| Failed::io(&format!("read {}", path.display()), &error))
+    }
+
+    /// Where it is.
+    pub(crate) fn component_path(&self, given: Option<&Path>, example: &str) -> Result<PathBuf, Failed> {
+        match given {
+            Some(path) => Ok(path.to_owned()),
+            None => self.build(example),
+        }
     }
 
     fn build(&self, example: &str) -> Result<PathBuf, Failed> {
@@ -200,15 +227,9 @@ impl Service {
         processor_time(&self.child.id().to_string())
     }
 
-    /// The most memory that it had at any time, bytes.
-    pub(crate) fn peak_memory(&self) -> Result<u64, Failed> {
-        let path = format!("/proc/{}/status", self.child.id());
-        let status =
-            fs::read_to_string(&path).map_err(|error| Failed::io(&format!("read {path}"), &error))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok())
-            .map(|kilobytes| kilobytes * 1024)
-            .ok_or_else(|| Failed::new(format!("{path} has no VmHWM")))
+    /// The memory that it has, and the most that it had at any time.
+    pub(crate) fn memory(&self) -> Result<Memory, Failed> {
+        Memory::of(&self.child.id().to_string())
     }
 
     /// Ends it, and waits until it is gone.
@@ -266,6 +287,37 @@ fn address_of(line: &str) -> Option<SocketAddr> {
     url.strip_prefix("http://")?.trim_end_matches('/').parse().ok()
 }
 
+/// Memory of a process, bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Memory {
+    /// Resident now.
+    pub(crate) resident: u64,
+    /// The most that was resident at any time.
+    pub(crate) peak: u64,
+}
+
+impl Memory {
+    /// From `/proc/<pid>/status`; `self` is this process.
+    pub(crate) fn of(process: &str) -> Result<Self, Failed> {
+        let path = format!("/proc/{process}/status");
+        let status =
+            fs::read_to_string(&path).map_err(|error| Failed::io(&format!("read {path}"), &error))?;
+        Self::parse(&status).ok_or_else(|| Failed::new(format!("{path} has no VmRSS or no VmHWM")))
+    }
+
+    fn parse(status: &str) -> Option<Self> {
+        let bytes = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            let kilobytes: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+            Some(kilobytes * 1024)
+        };
+        Some(Self {
+            resident: bytes("VmRSS:")?,
+            peak: bytes("VmHWM:")?,
+        })
+    }
+}
+
 /// Processor time of this process so far.
 pub(crate) fn own_processor_time() -> Result<Duration, Failed> {
     processor_time("self")
@@ -307,6 +359,14 @@ mod tests {
         let stat = "7 (a) b) S 1 7 7 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 3 0 1 2 3";
         assert_eq!(ticks(stat), Some(300));
         assert!(own_processor_time().is_ok());
+    }
+
+    #[test]
+    fn memory_is_read_in_bytes() {
+        let status = "Name:\tx\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\n";
+        let memory = Memory::parse(status).unwrap();
+        assert_eq!((memory.resident, memory.peak), (1 << 20, 2 << 20));
+        assert_eq!(Memory::parse("VmRSS: 1 kB"), None);
     }
 
     #[test]

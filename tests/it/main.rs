@@ -5,6 +5,7 @@
 mod activations;
 mod bad_input;
 mod bad_requests;
+mod bench_command;
 mod busy;
 mod clock;
 mod contract;

@@ -36,8 +36,10 @@ pub(crate) fn run(workspace: &Workspace, steps: &mut Steps, arguments: &[String]
     if !names_option(arguments, "--dir") {
         bench.arg("--dir").arg(&folder);
     }
-    if !names_option(arguments, "--json") {
-        bench.arg("--json").arg(folder.join("result.json"));
+    for (option, file) in [("--json", "result.json"), ("--svg", "result.svg")] {
+        if !names_option(arguments, option) {
+            bench.arg(option).arg(folder.join(file));
+        }
     }
     if wants_flights(arguments)
         && let Some(flights) = flights(workspace, steps, &folder)
@@ -54,9 +56,9 @@ fn names_option(arguments: &[String], option: &str) -> bool {
     })
 }
 
-/// Unless they are given, or something else is to be measured only.
+/// Unless they are given, something else is to be measured only, or it is to be quick.
 fn wants_flights(arguments: &[String]) -> bool {
-    let is_only = names_option(arguments, "--only");
+    let is_only = names_option(arguments, "--only") || names_option(arguments, "--quick");
     let names_them = arguments
         .iter()
         .any(|argument| argument.split(['=', ',']).any(|word| word == "flights"));
@@ -105,6 +107,8 @@ mod tests {
             ("--only cold,flights", true),
             ("--only=disk,flights", true),
             ("--only cold", false),
+            ("--quick", false),
+            ("--quick --only flights", true),
             ("--only=floors,commands", false),
             ("--only flights --flights mine.ndjson", false),
         ] {

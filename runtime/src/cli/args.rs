@@ -3,8 +3,8 @@
 use clap::{Args, Parser, Subcommand};
 
 use super::{
-    build::BuildArgs, demo::DemoArgs, deploy::DeployArgs, events::EventsArgs, exit::Exit, lists::TypesArgs,
-    load::LoadArgs, send::SendArgs, serve::ServeArgs, state::StateArgs,
+    bench::BenchArgs, build::BuildArgs, demo::DemoArgs, deploy::DeployArgs, events::EventsArgs, exit::Exit,
+    lists::TypesArgs, load::LoadArgs, send::SendArgs, serve::ServeArgs, state::StateArgs,
 };
 use crate::client::{BaseUrl, Client};
 
@@ -65,6 +65,8 @@ pub enum Command {
     Modules,
     /// Send many commands from a file of JSON lines
     Load(LoadArgs),
+    /// Measure a module on this machine: a server of its own, commands over HTTP, and its log checked at the end
+    Bench(BenchArgs),
     /// See everything at once: a server, an account, commands, state, history, the live feed, a crash
     Demo(DemoArgs),
 }

@@ -3,7 +3,6 @@
 //! The commands shown are the ones that are run: each is parsed by the same grammar, and the demo fails when one
 //! ends otherwise than it should. The server is a process of its own, because it is killed on the way.
 
-mod process;
 mod scratch;
 
 use std::{
@@ -15,14 +14,14 @@ use std::{
 use clap::{Args, Parser};
 
 use super::{
-    Cli, build::build, error::CliError, events::Printer, exit::Exit, output::Out, send,
-    serve::shutdown_signal, text::escape,
+    Cli, build::build, error::CliError, events::Printer, exit::Exit, output::Out, process::ServerProcess,
+    send, serve::shutdown_signal, text::escape,
 };
 use crate::{
     client::{Client, ClientError, FeedQuery, Follow, FollowItem},
     toolchain::BuildRequest,
 };
-use process::ServerProcess;
+
 use scratch::DataDir;
 
 /// Where the example is, seen from the repository's folder.

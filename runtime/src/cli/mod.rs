@@ -1,10 +1,11 @@
 //! The commands of the binary: arguments in, text or JSON and an exit code out.
 //!
 //! Each command is a file with its arguments and a `run`. What a person reads is made in `text`, what can go
-//! wrong and which exit code it has is in [`CliError`] and [`Exit`]. Everything but `serve`, `build` and `demo`
-//! is a client of a server over HTTP.
+//! wrong and which exit code it has is in [`CliError`] and [`Exit`]. Everything but `serve`, `build`, `demo`
+//! and `bench` is a client of a server over HTTP.
 
 mod args;
+mod bench;
 mod build;
 mod demo;
 mod deploy;
@@ -14,6 +15,7 @@ mod exit;
 mod lists;
 mod load;
 mod output;
+mod process;
 mod send;
 mod serve;
 mod state;
@@ -76,12 +78,13 @@ fn run(cli: Cli, out: &mut Out<'_>) -> Result<(), CliError> {
         Command::Types(args) => block_on(lists::types(&global.client(), &args, out)),
         Command::Modules => block_on(lists::modules(&global.client(), out)),
         Command::Demo(args) => demo::run(&args, out),
+        Command::Bench(args) => bench::run(&args, out),
         Command::Load(args) => block_on(load::run(global.client(), &args, out)),
     }
 }
 
 /// A client needs one thread; what waits for the disk or the terminal runs beside it.
-fn block_on(work: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
+fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| CliError::failed(format!("cannot start: {error}")))?;
     let result = runtime.block_on(work);

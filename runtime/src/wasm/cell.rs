@@ -1,21 +1,16 @@
-//! A cell: one store, one instance of a module, up to a few hundred live aggregates.
+//! A cell: one instance of a module, up to a few hundred live aggregates.
 
 use std::{fmt, marker::PhantomData, sync::Arc, sync::atomic, time::Duration, time::Instant};
 
-use wasmtime::{Store, component::ResourceAny};
-
 use super::{
     applied::{AppliedEvent, ApplyRefusal, batches},
-    bindings::annals::aggregate::types as wit,
     budget::Budget,
-    call::{guarded, instantiate, store_for},
-    decision::{Handled, at_most, checked},
+    decision::{Handled, at_most},
     fault::Fault,
-    guest::{Guest, wit_context},
     host::CellPermit,
-    limiter::CellData,
-    live::{Live, Rendered},
+    live::{Live, Object, Rendered},
     module::Module,
+    occupant::Occupant,
 };
 use crate::vocabulary::{AggregateId, Context, GuestCommand};
 
@@ -24,7 +19,7 @@ const REPLAY_BATCH_EVENTS: usize = 512;
 /// Payload applied in one call during replay: the guest's memory never shrinks, so batches stay small.
 const REPLAY_BATCH_BYTES: usize = 256 << 10;
 
-/// One store with one instance of a module. It belongs to the thread that made it; that thread needs a stack of 4 MiB.
+/// One instance of a module: a wasmtime store of its own, or native objects. It belongs to the thread that made it; that thread needs a stack of 4 MiB.
 ///
 /// Any [`Fault`] retires the cell: its memory is given back at once and every later call answers [`Fault::Retired`].
 pub struct Cell {
@@ -37,8 +32,7 @@ pub struct Cell {
 }
 
 struct Engaged {
-    store: Store<CellData>,
-    guest: Guest,
+    occupant: Box<dyn Occupant>,
     _permit: CellPermit,
 }
 
@@ -51,23 +45,13 @@ impl Cell {
     pub fn new(module: &Arc<Module>) -> Result<Self, Fault> {
         static SERIAL: atomic::AtomicU64 = atomic::AtomicU64::new(0);
         let permit = module.host.cell_permit()?;
-        let limits = module.limits();
-        let budget = Budget::start(module.class, limits);
-        let mut store = store_for(
-            &module.host,
-            Arc::clone(&module.identity),
-            module.class.memory_bytes(limits),
-        )?;
-        let instance = instantiate(&mut store, budget, &module.pre)?;
-        let guest = Guest::load(&mut store, &module.exports, &instance)
-            .map_err(|error| Fault::host(format!("finding the module's exports: {error:#}")))?;
+        let occupant = module.code.occupant(module)?;
         Ok(Self {
             module: Arc::clone(module),
             serial: SERIAL.fetch_add(1, atomic::Ordering::Relaxed),
             live: 0,
             engaged: Some(Engaged {
-                store,
-                guest,
+                occupant,
                 _permit: permit,
             }),
             _single_thread: PhantomData,
@@ -90,10 +74,8 @@ impl Cell {
     /// quarters of its limit. What lives here may go on until it is moved.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.engaged.as_ref().is_some_and(|engaged| {
-            let limiter = &engaged.store.data().limiter;
-            limiter.resident() >= limiter.limit() / 4 * 3
-        })
+        let memory = self.engaged.as_ref().map(|engaged| engaged.occupant.memory());
+        memory.is_some_and(|memory| memory.resident >= memory.limit / 4 * 3)
     }
 
     /// Live aggregates here, count.
@@ -113,7 +95,7 @@ impl Cell {
     pub fn resident_bytes(&self) -> usize {
         self.engaged
             .as_ref()
-            .map_or(0, |engaged| engaged.store.data().limiter.resident())
+            .map_or(0, |engaged| engaged.occupant.memory().resident)
     }
 
     /// The aggregate at version 0.
@@ -122,15 +104,8 @@ impl Cell {
     /// Any [`Fault`]; it retires the cell.
     pub fn create(&mut self, id: &AggregateId) -> Result<Live, Fault> {
         self.require_place()?;
-        let budget = Budget::command(
-            self.module.class,
-            self.module.limits(),
-            "bytes logged by the constructor",
-        );
-        let resource = self.call(budget, |store, guest| {
-            guest.aggregate.instance().call_constructor(store, id.as_str())
-        })?;
-        Ok(self.settle(resource))
+        let object = self.run(|occupant, module| occupant.create(module, id))?;
+        Ok(self.settle(object))
     }
 
     /// The aggregate as it was saved. The inner error is the module's refusal: replay from the log then.
@@ -139,12 +114,8 @@ impl Cell {
     /// Any [`Fault`]; it retires the cell.
     pub fn restore(&mut self, id: &AggregateId, state: &[u8]) -> Result<Result<Live, String>, Fault> {
         self.require_place()?;
-        let budget = Budget::restore(self.module.class, self.module.limits());
-        let answer = self.call(budget, |store, guest| match &guest.snapshots {
-            Some(snapshots) => snapshots.call_restore(store, id.as_str(), state),
-            None => Ok(Err(NO_SNAPSHOTS.to_owned())),
-        })?;
-        Ok(answer.map(|resource| self.settle(resource)))
+        let answer = self.run(|occupant, module| occupant.restore(module, id, state))?;
+        Ok(answer.map(|object| self.settle(object)))
     }
 
     /// Decides. The state does not change; what was decided is to be given to [`Cell::apply_decided`].
@@ -158,26 +129,8 @@ impl Cell {
         context: &Context,
         command: &GuestCommand,
     ) -> Result<Handled, Fault> {
-        let resource = self.own(live)?;
-        let budget = Budget::decision(self.module.class, self.module.limits());
-        let fuel_given = budget.fuel;
-        let (answer, fuel_left) = self.call(budget, |store, guest| {
-            let answer = guest.aggregate.instance().call_handle(
-                &mut *store,
-                resource,
-                wit_context(context),
-                wit::Command {
-                    name: command.name.as_str(),
-                    payload: &command.payload,
-                },
-            )?;
-            Ok((answer, store.get_fuel()?))
-        })?;
-        let outcome = checked(answer, &self.module).inspect_err(|_| self.retire())?;
-        Ok(Handled {
-            fuel: fuel_given.unwrap_or_default().saturating_sub(fuel_left),
-            outcome,
-        })
+        let object = self.own(live)?;
+        self.run(|occupant, module| occupant.handle(module, object, context, command))
     }
 
     /// Applies events of the log. There is no fuel verdict: what was once committed must stay readable. The limit is
@@ -243,12 +196,8 @@ impl Cell {
         events: &[AppliedEvent<'_>],
         budget: Budget,
     ) -> Result<Result<(), ApplyRefusal>, Fault> {
-        let resource = self.own(live)?;
-        let events: Vec<_> = events.iter().map(AppliedEvent::as_wit).collect();
-        let answer = self.call(budget, |store, guest| {
-            guest.aggregate.instance().call_apply(store, resource, &events)
-        })?;
-        Ok(answer.map_err(ApplyRefusal::from))
+        let object = self.own(live)?;
+        self.run(|occupant, _| occupant.apply(object, events, budget))
     }
 
     /// The state as bytes. The inner error says why there is none: the module has no snapshots or refuses, or the
@@ -257,13 +206,9 @@ impl Cell {
     /// # Errors
     /// Any [`Fault`]; it retires the cell. A state over twice the limit is one.
     pub fn save(&mut self, live: &Live) -> Result<Result<Vec<u8>, String>, Fault> {
-        let resource = self.own(live)?;
+        let object = self.own(live)?;
         let limit = self.module.limits().snapshot_bytes;
-        let budget = Budget::save(self.module.class, self.module.limits());
-        let answer = self.call(budget, |store, guest| match &guest.snapshots {
-            Some(snapshots) => snapshots.call_save(store, resource),
-            None => Ok(Err(NO_SNAPSHOTS.to_owned())),
-        })?;
+        let answer = self.run(|occupant, module| occupant.save(module, object))?;
         Ok(answer.and_then(|state| match state.len() {
             found if found > limit => Err(format!("the saved state has {found} bytes; the limit is {limit}")),
             _ => Ok(state),
@@ -275,18 +220,11 @@ impl Cell {
     /// # Errors
     /// Any [`Fault`]; it retires the cell. A state over [`Limits::view_bytes`](crate::vocabulary::Limits::view_bytes) is one, and one that is not JSON.
     pub fn render(&mut self, live: &Live) -> Result<Result<Rendered, String>, Fault> {
-        let resource = self.own(live)?;
+        let object = self.own(live)?;
         let limit = self.module.limits().view_bytes;
-        let budget = Budget::render(self.module.class, self.module.limits());
-        let answer = self.call(budget, |store, guest| match &guest.view {
-            Some(view) => Ok(view.call_render(store, resource)?.map(Some)),
-            None => Ok(Ok(None)),
-        })?;
-        let rendered = match answer {
+        let rendered = match self.run(|occupant, module| occupant.render(module, object))? {
+            Ok(rendered) => rendered,
             Err(problem) => return Ok(Err(problem)),
-            Ok(None) => Rendered::NoView,
-            Ok(Some(None)) => Rendered::Ended,
-            Ok(Some(Some(state))) => Rendered::State(state),
         };
         if let Rendered::State(state) = &rendered {
             at_most("bytes of the rendered state", state.len(), limit).inspect_err(|_| self.retire())?;
@@ -305,16 +243,8 @@ impl Cell {
     /// # Errors
     /// Any [`Fault`]; it retires the cell.
     pub fn broken_invariants(&mut self, live: &Live) -> Result<Vec<String>, Fault> {
-        let resource = self.own(live)?;
-        let budget = Budget::command(
-            self.module.class,
-            self.module.limits(),
-            "bytes of the broken invariants",
-        );
-        self.call(budget, |store, guest| match &guest.invariants {
-            Some(invariants) => invariants.call_check(store, resource),
-            None => Ok(Vec::new()),
-        })
+        let object = self.own(live)?;
+        self.run(|occupant, module| occupant.broken_invariants(module, object))
     }
 
     /// Gives a live aggregate's place free.
@@ -323,21 +253,16 @@ impl Cell {
     /// Any [`Fault`] of the module's destructor; it retires the cell. [`Fault::Retired`] means that there was nothing
     /// left to do.
     pub fn release(&mut self, live: Live) -> Result<(), Fault> {
-        let resource = self.own(&live)?;
-        let budget = Budget::command(
-            self.module.class,
-            self.module.limits(),
-            "bytes logged by the destructor",
-        );
-        self.call(budget, |store, _| resource.resource_drop(store))?;
+        let object = self.own(&live)?;
+        self.run(|occupant, module| occupant.release(module, object))?;
         self.live -= 1;
         Ok(())
     }
 
-    fn settle(&mut self, resource: ResourceAny) -> Live {
+    fn settle(&mut self, object: Object) -> Live {
         self.live += 1;
         Live {
-            resource,
+            object,
             cell: self.serial,
             replayed: std::cell::Cell::new(Duration::ZERO),
         }
@@ -352,7 +277,7 @@ impl Cell {
         Ok(())
     }
 
-    fn own(&mut self, live: &Live) -> Result<ResourceAny, Fault> {
+    fn own(&mut self, live: &Live) -> Result<Object, Fault> {
         if self.is_retired() {
             return Err(Fault::Retired);
         }
@@ -362,17 +287,16 @@ impl Cell {
                 "a live aggregate was used with a cell that it does not live in",
             ));
         }
-        Ok(live.resource)
+        Ok(live.object)
     }
 
-    fn call<R>(
+    /// Lets the occupant do something; a fault ends the cell.
+    fn run<R>(
         &mut self,
-        budget: Budget,
-        body: impl FnOnce(&mut Store<CellData>, &Guest) -> wasmtime::Result<R>,
+        work: impl FnOnce(&mut dyn Occupant, &Module) -> Result<R, Fault>,
     ) -> Result<R, Fault> {
         let engaged = self.engaged.as_mut().ok_or(Fault::Retired)?;
-        let guest = &engaged.guest;
-        guarded(&mut engaged.store, budget, |store| body(store, guest)).inspect_err(|_| self.retire())
+        work(engaged.occupant.as_mut(), &self.module).inspect_err(|_| self.retire())
     }
 
     /// Ends the cell and gives its memory back.
@@ -392,5 +316,3 @@ impl fmt::Debug for Cell {
             .finish_non_exhaustive()
     }
 }
-
-const NO_SNAPSHOTS: &str = "the module has no `snapshots` interface";

@@ -24,7 +24,7 @@ use super::{
     guest_log,
     inspect::{Inspected, inspect},
     limiter::CellData,
-    module::{Exports, Identity, Module},
+    module::{Code, Exports, Identity, Module},
     scan::Class,
     upload_error::UploadError,
 };
@@ -209,9 +209,7 @@ impl Host {
             payloads_are_json: crate::vocabulary::is_json(&manifest.payload_encoding),
             manifest,
             identity: Arc::new(identity),
-            pre,
-            exports,
-            origin,
+            code: Code::Component { pre, exports, origin },
         }))
     }
 

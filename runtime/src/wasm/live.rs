@@ -10,9 +10,18 @@ use wasmtime::component::ResourceAny;
 #[derive(Debug)]
 #[must_use = "a live aggregate that is not released occupies its cell until the cell ends"]
 pub struct Live {
-    pub(super) resource: ResourceAny,
+    pub(super) object: Object,
     pub(super) cell: u64,
     pub(super) replayed: std::cell::Cell<Duration>,
+}
+
+/// What a cell calls one of its live aggregates.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Object {
+    /// A resource of the component's instance.
+    Component(ResourceAny),
+    /// A place among the native objects.
+    Native(usize),
 }
 
 /// A state as the module shows it.

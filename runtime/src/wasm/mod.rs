@@ -13,6 +13,8 @@
 //! - Any [`Fault`] retires the [`Cell`] it came from, whatever its cause: after a trap wasmtime refuses every later
 //!   call into that store, and after other errors the guest was left in the middle of something. The other
 //!   aggregates of the cell are rebuilt elsewhere, from the log.
+//! - What runs in a cell is an `Occupant`: the instance of a component (`sandbox`), or native objects (`native`), which no
+//!   upload can become; they are for measuring what the sandbox costs, and for tests.
 //! - Compiled code is executed only when this process compiled it or when its keyed hash says that this server did.
 
 mod applied;
@@ -36,6 +38,9 @@ mod inspect;
 mod limiter;
 mod live;
 mod module;
+mod native;
+mod occupant;
+mod sandbox;
 mod scan;
 mod type_walk;
 mod upload_error;
@@ -54,5 +59,6 @@ pub use host::{Host, HostError, HostOptions, LoadError};
 pub use inspect::Inspected;
 pub use live::{Live, Rendered};
 pub use module::{CodeOrigin, Module};
+pub use native::{NativeAggregate, NativeFactory};
 pub use scan::{Class, ScanLimits};
 pub use upload_error::UploadError;

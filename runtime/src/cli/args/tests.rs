@@ -54,6 +54,17 @@ fn commands_read_their_arguments() {
     };
     assert_eq!((load.connections, load.keys), (8, true));
 
+    let line = r#"bench m.wasm --command deposit --payload {"amount":1} --open open:{"owner":"x"} --ids 7"#;
+    let Command::Bench(bench) = parse(line).unwrap().command else {
+        panic!("not bench");
+    };
+    assert_eq!((bench.ids, bench.connections, bench.seconds), (7, 64, 10));
+    let open = bench.open.unwrap();
+    assert_eq!(
+        (open.command.as_str(), open.payload.as_deref()),
+        ("open", Some(r#"{"owner":"x"}"#))
+    );
+
     let Command::Serve(serve) = parse("serve --data d --listen 127.0.0.1:0 --log json")
         .unwrap()
         .command
@@ -81,6 +92,12 @@ fn wrong_arguments_are_refused_with_the_reason() {
         ("events --backward", "<ID>"),
         ("events account alice --backward --follow", "cannot be used with"),
         ("load --connections 0", "0"),
+        ("bench m.wasm", "--command"),
+        ("bench m.wasm --command a --connections 0", "1 to 4096"),
+        ("bench m.wasm --command a --ids 1000001", "1 to 1000000"),
+        ("bench m.wasm --command a --payload {", "not JSON"),
+        ("bench m.wasm --command a --open b:{", "not JSON"),
+        ("bench m.wasm --command a --open :1", "empty"),
         ("serve --listen localhost", "socket address"),
         ("serve --log loud", "human"),
     ];

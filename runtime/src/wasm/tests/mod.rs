@@ -12,6 +12,7 @@ mod cached;
 mod healthy;
 mod hostile;
 mod logs;
+mod natives;
 mod uploads;
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! A server in a process of its own: this same program, told to serve.
+//! A server in a process of its own: this same program, told to serve. For the demo and the benchmark.
 
 use std::{
     io::{BufRead, BufReader},
@@ -14,7 +14,7 @@ use crate::cli::error::CliError;
 
 /// A running server; killed when it is dropped.
 #[derive(Debug)]
-pub(super) struct ServerProcess {
+pub(crate) struct ServerProcess {
     child: Child,
     address: SocketAddr,
     start_time: Duration,
@@ -22,7 +22,7 @@ pub(super) struct ServerProcess {
 
 impl ServerProcess {
     /// Starts a server and waits until it serves requests.
-    pub(super) fn start(data: &Path, listen: SocketAddr) -> Result<Self, CliError> {
+    pub(crate) fn start(data: &Path, listen: SocketAddr) -> Result<Self, CliError> {
         let failed = |what: &str| CliError::failed(format!("the server did not start: {what}"));
         let started = Instant::now();
         let program = std::env::current_exe().map_err(|error| failed(&error.to_string()))?;
@@ -54,25 +54,25 @@ impl ServerProcess {
         }
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    pub(super) fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// How long it took until it served requests.
-    pub(super) fn start_time(&self) -> Duration {
+    pub(crate) fn start_time(&self) -> Duration {
         self.start_time
     }
 
     /// `kill -9`.
-    pub(super) fn kill(&mut self) -> Result<(), CliError> {
+    pub(crate) fn kill(&mut self) -> Result<(), CliError> {
         let killed = self.child.kill().and_then(|()| self.child.wait());
         killed
             .map(|_| ())
@@ -80,7 +80,7 @@ impl ServerProcess {
     }
 
     /// Asks it to end, and waits until it has.
-    pub(super) fn stop(&mut self) -> Result<(), CliError> {
+    pub(crate) fn stop(&mut self) -> Result<(), CliError> {
         let failed =
             |error: std::io::Error| CliError::failed(format!("the server cannot be stopped: {error}"));
         // After Ctrl-C it may have ended already: the terminal tells both of us.
