@@ -3,10 +3,12 @@
 
 mod app;
 mod cloudevent;
+mod connection;
 mod etag;
 mod extract;
 mod linger;
 mod openapi;
+mod pipeline;
 mod problem;
 mod routes;
 mod serve;

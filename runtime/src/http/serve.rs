@@ -26,7 +26,13 @@ use tower::ServiceExt;
 
 use crate::vocabulary::Limits;
 
-use super::{app::App, linger::Lingering, problem::Problem, routes::router};
+use super::{
+    app::App,
+    connection::{Connection, Socket},
+    linger::Lingering,
+    problem::Problem,
+    routes::router,
+};
 
 /// Time after a failed accept before the next: a shortage of file descriptors passes, or does not, by itself.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -59,8 +65,11 @@ pub async fn serve(app: App, listener: TcpListener, limits: Arc<Limits>, shutdow
         };
         let (router, header_bytes) = (router.clone(), limits.header_bytes);
         let answering = Arc::clone(&answering);
-        let service = service_fn(move |request| {
+        let connection = Connection::new(&answering);
+        let stream = Socket::new(stream, connection.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
             let (router, answering) = (router.clone(), Answering::begin(&answering));
+            request.extensions_mut().insert(connection.clone());
             async move {
                 let response = answer(router, request, header_bytes).await;
                 drop(answering);
@@ -88,10 +97,11 @@ pub async fn serve(app: App, listener: TcpListener, limits: Arc<Limits>, shutdow
 }
 
 /// A request that is being answered.
-struct Answering(Arc<AtomicUsize>);
+#[derive(Debug)]
+pub(super) struct Answering(Arc<AtomicUsize>);
 
 impl Answering {
-    fn begin(count: &Arc<AtomicUsize>) -> Self {
+    pub(super) fn begin(count: &Arc<AtomicUsize>) -> Self {
         count.fetch_add(1, Ordering::AcqRel);
         Self(Arc::clone(count))
     }

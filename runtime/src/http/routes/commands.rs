@@ -65,7 +65,7 @@ pub(super) async fn send(
     .await?;
     if !payload.is_empty() {
         check_content_type(&headers, &[encoding])?;
-        check_json(encoding, &payload)?;
+        check_payload(encoding, &payload)?;
     }
     let request = CommandRequest {
         key,
@@ -82,7 +82,8 @@ pub(super) async fn send(
     Ok(render(&running, &answer))
 }
 
-fn check_json(encoding: &str, payload: &[u8]) -> Result<(), Problem> {
+/// Checks that a payload is JSON, where the module takes JSON.
+pub(in crate::http) fn check_payload(encoding: &str, payload: &[u8]) -> Result<(), Problem> {
     if !is_json(encoding) {
         return Ok(());
     }
@@ -132,7 +133,8 @@ fn render(running: &Running, answer: &Answer) -> Response {
     response
 }
 
-fn body(running: &Running, committed: &Committed) -> (StatusCode, String) {
+/// What a decision is answered with, on one line.
+pub(in crate::http) fn body(running: &Running, committed: &Committed) -> (StatusCode, String) {
     let commit = &committed.commit;
     match &commit.outcome {
         Outcome::Accepted { reply, fuel } => {
