@@ -121,12 +121,13 @@ impl Pump {
     pub(super) async fn run(mut self) {
         while !self.outbox.is_closed() {
             self.collect();
-            let has_more_answers = self.answer();
+            self.answer();
             let has_more_lines = self.take();
             if self.window.is_decided() {
                 self.answering = None;
             }
-            if has_more_answers || has_more_lines {
+            // Lines that are refused at once are answered without anybody's word to wait for.
+            if has_more_lines || self.window.has_next() {
                 tokio::task::yield_now().await;
             } else if self.is_over() {
                 break;
@@ -154,8 +155,8 @@ impl Pump {
         }
     }
 
-    /// Renders the answers whose turn it is, a piece at most. Whether there may be more.
-    fn answer(&mut self) -> bool {
+    /// Renders the answers whose turn it is, a piece at most.
+    fn answer(&mut self) {
         let mut is_full = false;
         if self.piece.capacity() < PIECE_ROOM_BYTES_MIN {
             self.piece.reserve(PIECE_BYTES);
@@ -167,7 +168,6 @@ impl Pump {
             is_full = self.piece.len() >= PIECE_BYTES;
         }
         self.hand_out();
-        is_full
     }
 
     fn hand_out(&mut self) {

@@ -195,6 +195,12 @@ impl<Tag, Answer> Window<Tag, Answer> {
         Some((line, tag, answer?))
     }
 
+    /// Whether [`Window::next`] would give something.
+    pub(super) fn has_next(&self) -> bool {
+        let next = self.queue.front().and_then(|place| self.places.get(*place as usize));
+        next.is_some_and(|next| next.as_ref().is_some_and(|taken| taken.answer.is_some()))
+    }
+
     /// Takes note of how large an answer was.
     pub(super) fn answered(&mut self, bytes: usize) {
         let fading = self.expected_bytes - self.expected_bytes / 64;
@@ -330,7 +336,12 @@ mod tests {
                         window.settle(place, line * 100);
                         settled.push(line);
                     },
-                    Step::Emit => answered.extend(window.next()),
+                    Step::Emit => {
+                        let has_next = window.has_next();
+                        let next = window.next();
+                        prop_assert_eq!(has_next, next.is_some());
+                        answered.extend(next);
+                    }
                 }
                 let bytes: usize = waiting.iter().map(|(.., bytes)| bytes).sum();
                 prop_assert!(bytes <= BOUNDS.payload_bytes);
