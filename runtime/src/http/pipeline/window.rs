@@ -197,7 +197,10 @@ impl<Tag, Answer> Window<Tag, Answer> {
 
     /// Whether [`Window::next`] would give something.
     pub(super) fn has_next(&self) -> bool {
-        let next = self.queue.front().and_then(|place| self.places.get(*place as usize));
+        let next = self
+            .queue
+            .front()
+            .and_then(|place| self.places.get(*place as usize));
         next.is_some_and(|next| next.as_ref().is_some_and(|taken| taken.answer.is_some()))
     }
 
