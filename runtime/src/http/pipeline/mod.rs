@@ -40,11 +40,9 @@ pub(super) fn answer(
     let place = app.command_stream()?;
     let outbox = Arc::new(Outbox::default());
     let answers = Answers::new(Arc::clone(&outbox), connection.streaming());
-    let pump = Pump::new(app, running, connection.clone(), order, input, outbox, first);
-    tokio::spawn(async move {
-        pump.run().await;
-        drop(place);
-    });
+    let mut pump = Pump::new(app, running, connection.clone(), order, input, outbox, place);
+    pump.push(first);
+    tokio::spawn(pump.run());
     Ok(Body::new(answers))
 }
 

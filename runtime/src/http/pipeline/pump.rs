@@ -6,7 +6,10 @@ use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{OwnedSemaphorePermit, watch},
+    time::Instant,
+};
 
 use super::{
     super::{
@@ -41,13 +44,13 @@ enum Outcome {
 
 /// What a stream waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Waiting {
+enum Awaited {
     /// Commands that are under way. They are always decided, and nobody is hurried.
-    ForDecisions,
+    Decisions,
     /// The client, to send.
-    ForLines,
+    Lines,
     /// The client, to read.
-    ForReading,
+    Reading,
 }
 
 /// The task's own data.
@@ -69,11 +72,13 @@ pub(super) struct Pump {
     taken: u64,
     ending: Option<Ending>,
     /// What is being waited for, and since when, or since the client last did something about it.
-    waiting_for: Waiting,
+    waiting_for: Awaited,
     since: Instant,
     stop: watch::Receiver<bool>,
     /// While commands are being decided, a server that stops waits.
     answering: Option<Answering>,
+    /// Among the streams that may be open.
+    place: OwnedSemaphorePermit,
 }
 
 impl Pump {
@@ -84,7 +89,7 @@ impl Pump {
         order: Order,
         input: Body,
         outbox: Arc<Outbox>,
-        first: Bytes,
+        place: OwnedSemaphorePermit,
     ) -> Self {
         let limits = app.limits();
         // One stream alone must not fill a queue, or its own lines would be refused.
@@ -94,14 +99,12 @@ impl Pump {
             of_one_aggregate: (limits.lane_queue / 2).max(1),
             answer_bytes: limits.pipeline_answer_bytes,
         };
-        let mut lines = Lines::new(limits.pipeline_line_bytes);
-        lines.push(first);
         Self {
             app: app.clone(),
             running,
             connection,
             input: Some(input),
-            lines,
+            lines: Lines::new(limits.pipeline_line_bytes),
             parked: None,
             window: Window::new(order, bounds),
             mailbox: Arc::default(),
@@ -110,11 +113,17 @@ impl Pump {
             piece: BytesMut::new(),
             taken: 0,
             ending: None,
-            waiting_for: Waiting::ForDecisions,
+            waiting_for: Awaited::Decisions,
             since: Instant::now(),
             stop: app.stop_signal(),
             answering: None,
+            place,
         }
+    }
+
+    /// Takes what has been read of the input already.
+    pub(super) fn push(&mut self, first: Bytes) {
+        self.lines.push(first);
     }
 
     /// Answers until the stream ends. What was handed over when the client goes away is decided all the same.
@@ -241,24 +250,22 @@ impl Pump {
         let wants_input = is_open && self.parked.is_none();
         // Only once nothing is under way can it be the client alone that everything waits for.
         let waiting_for = match (self.window.is_empty(), &self.parked) {
-            (false, _) => Waiting::ForDecisions,
-            (true, None) => Waiting::ForLines,
-            (true, Some(_)) => Waiting::ForReading,
+            (false, _) => Awaited::Decisions,
+            (true, None) => Awaited::Lines,
+            (true, Some(_)) => Awaited::Reading,
         };
         if self.waiting_for != waiting_for {
             self.waiting_for = waiting_for;
             self.since = Instant::now();
         }
         let (within, too_late) = match waiting_for {
-            Waiting::ForReading => {
+            Awaited::Reading => {
                 let (limit_bytes, within) = (limits.pipeline_answer_bytes, limits.pipeline_stall);
                 (within, Ending::Unread { limit_bytes, within })
             }
-            Waiting::ForLines | Waiting::ForDecisions => {
-                (limits.pipeline_idle, Ending::Idle(limits.pipeline_idle))
-            }
+            Awaited::Lines | Awaited::Decisions => (limits.pipeline_idle, Ending::Idle(limits.pipeline_idle)),
         };
-        self.outbox.watch(waiting_for == Waiting::ForReading);
+        self.outbox.watch(waiting_for == Awaited::Reading);
         tokio::select! {
             biased;
             () = self.mailbox.filled.notified() => {}
@@ -270,7 +277,7 @@ impl Pump {
             }
             () = self.outbox.moved.notified() => self.since = Instant::now(),
             () = stopped(&mut self.stop), if is_open => self.ending = Some(Ending::Stopping),
-            () = tokio::time::sleep_until(self.since + within), if waiting_for != Waiting::ForDecisions => {
+            () = tokio::time::sleep_until(self.since + within), if waiting_for != Awaited::Decisions => {
                 self.ending = Some(too_late);
             }
         }
@@ -296,7 +303,6 @@ impl Pump {
             render_problem(&mut self.piece, &problem);
             self.hand_out();
         }
-        self.outbox.finish();
         // What the client still writes is read and thrown away, so that it gets to reading.
         drop(self.input.take());
         drop(self.answering.take());
@@ -311,6 +317,9 @@ impl Pump {
                 return self.connection.cut();
             }
         }
+        // Who sees the end can open another stream.
+        drop(self.place);
+        self.outbox.finish();
     }
 }
 
