@@ -91,7 +91,12 @@ fn many_commands_are_under_way_on_one_connection() {
     while ended < streams.len() {
         let frame = connection.receive();
         match frame.kind {
-            HEADERS => assert_eq!(frame.payload.first(), Some(&STATUS_200), "stream {}", frame.stream),
+            HEADERS => assert_eq!(
+                frame.payload.first(),
+                Some(&STATUS_200),
+                "stream {}",
+                frame.stream
+            ),
             DATA => bodies.entry(frame.stream).or_default().extend(&frame.payload),
             _ => {}
         }
@@ -101,7 +106,11 @@ fn many_commands_are_under_way_on_one_connection() {
     }
     let mut versions: Vec<u64> = bodies
         .values()
-        .map(|body| serde_json::from_slice::<Value>(body).unwrap()["version"].as_u64().unwrap())
+        .map(|body| {
+            serde_json::from_slice::<Value>(body).unwrap()["version"]
+                .as_u64()
+                .unwrap()
+        })
         .collect();
     versions.sort_unstable();
     assert_eq!(versions, (1..=100).collect::<Vec<u64>>());

@@ -19,6 +19,7 @@ mod idempotency;
 mod journey;
 mod kill;
 mod lists;
+mod pipelined;
 mod random;
 mod readme;
 mod recovery;

@@ -138,14 +138,14 @@ impl Aggregates {
             return reply(Err(busy));
         };
         let span = tracing::Span::current();
-        let work = CommandWork {
+        let work = Box::new(CommandWork {
             request,
             reply,
             decided_again: 0,
             alone: false,
             span,
             permits: [queued, bytes],
-        };
+        });
         if let Err(error) = shard.inbox.send(Message::Command(work))
             && let Message::Command(work) = error.into_inner()
         {
@@ -161,12 +161,12 @@ impl Aggregates {
         let Some(permit) = shard.queue.take(1) else {
             return reply(Err(queue_full(shard)));
         };
-        let work = StateWork {
+        let work = Box::new(StateWork {
             request,
             reply,
             span: tracing::Span::current(),
             permit,
-        };
+        });
         if let Err(error) = shard.inbox.send(Message::State(work))
             && let Message::State(work) = error.into_inner()
         {

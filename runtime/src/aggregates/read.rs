@@ -13,7 +13,7 @@ use super::{
 };
 
 impl Worker {
-    pub(super) fn state(&mut self, entry: &mut Entry, work: StateWork) {
+    pub(super) fn state(&mut self, entry: &mut Entry, work: Box<StateWork>) {
         let span = work.span.clone();
         let _in_span = tracing::debug_span!(parent: &span, "lane", aggregate = %entry.key).entered();
         let view = self.render(entry, &work);

@@ -137,7 +137,7 @@ impl Worker {
 }
 
 /// The command was decided on what is lost, or is in conflict: once more, a few times.
-fn decide_again(entry: &mut Entry, mut work: CommandWork, error: AppendError) {
+fn decide_again(entry: &mut Entry, mut work: Box<CommandWork>, error: AppendError) {
     if work.decided_again >= DECIDE_AGAIN_MAX {
         return work.answer(Err(CommandError::NotWritten(error)));
     }

@@ -30,8 +30,8 @@ pub(crate) type LaneId = usize;
 
 /// What a shard is told.
 pub(crate) enum Message {
-    Command(CommandWork),
-    State(StateWork),
+    Command(Box<CommandWork>),
+    State(Box<StateWork>),
     /// There is a word of the store that somebody waits for.
     Look,
     /// From now on this module serves its type; `done` is called once that is so.
@@ -53,7 +53,7 @@ pub(crate) struct Word {
 
 /// A decision that the store did not take, or of which it does not know.
 pub(crate) struct NotDurable {
-    pub(crate) work: CommandWork,
+    pub(crate) work: Box<CommandWork>,
     pub(crate) error: AppendError,
 }
 
@@ -81,8 +81,8 @@ pub(crate) struct StateWork {
 
 /// What waits in a lane.
 pub(crate) enum Work {
-    Command(CommandWork),
-    State(StateWork),
+    Command(Box<CommandWork>),
+    State(Box<StateWork>),
 }
 
 impl Work {

@@ -74,13 +74,13 @@ pub(crate) struct Proposed {
 /// An answer that waits until what it was decided on is durable.
 pub(crate) enum Gated {
     /// A decision with nothing to record.
-    Unrecorded(CommandWork, Box<Commit>),
+    Unrecorded(Box<CommandWork>, Box<Commit>),
     /// No decision, because of the state.
-    Refused(CommandWork, CommandError),
+    Refused(Box<CommandWork>, CommandError),
     /// A command whose key is that of the decision in flight: it gets the same answer.
-    Repeat(CommandWork),
+    Repeat(Box<CommandWork>),
     /// A read.
-    State(StateWork, Result<StateView, CommandError>),
+    State(Box<StateWork>, Result<StateView, CommandError>),
 }
 
 /// What the worker is made of.
@@ -178,7 +178,7 @@ impl Worker {
         self.is_waited_for |= entry.lane.is_blocked();
     }
 
-    fn command(&mut self, entry: &mut Entry, mut work: CommandWork) {
+    fn command(&mut self, entry: &mut Entry, mut work: Box<CommandWork>) {
         let span = work.span.clone();
         let _in_span = tracing::debug_span!(parent: &span, "lane", aggregate = %entry.key).entered();
         if let Some(key) = work.request.idempotency.clone() {
@@ -329,7 +329,7 @@ impl Worker {
     }
 
     /// Hands a decision to the writer. Its answer leaves from the writer's thread, the moment it is durable.
-    fn propose(&mut self, entry: &mut Entry, work: CommandWork, commit: Commit) {
+    fn propose(&mut self, entry: &mut Entry, work: Box<CommandWork>, commit: Commit) {
         let head = head_after(entry, &commit);
         let proposed = Proposed {
             idempotency: commit.idempotency.as_ref().map(|record| record.key.clone()),

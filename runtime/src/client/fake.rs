@@ -1,12 +1,14 @@
 //! A server on a port of its own whose answers a test decides; it keeps the requests it got.
 
 use std::{
-    convert::Infallible,
     fmt, io,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, StreamBody, combinators::BoxBody};
@@ -96,7 +98,28 @@ impl Reply {
         self
     }
 
-    fn into_response(self) -> io::Result<Response<BoxBody<Bytes, Infallible>>> {
+    /// As the answer to a line of a pipelined stream.
+    fn into_line(self, number: u64) -> io::Result<Bytes> {
+        if self.hangs_up {
+            return Err(io::Error::other("hanging up"));
+        }
+        let header = |wanted: &str| {
+            self.headers
+                .iter()
+                .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
+        };
+        let replayed = header("idempotency-replayed").is_some();
+        let retry_after = header("retry-after").map(|(_, value)| format!(",\"retry_after\":{value}"));
+        let line = format!(
+            "{{\"line\":{number},\"status\":{},\"replayed\":{replayed}{},\"body\":{}}}\n",
+            self.status,
+            retry_after.unwrap_or_default(),
+            self.pieces.concat()
+        );
+        Ok(line.into())
+    }
+
+    fn into_response(self) -> io::Result<Response<BoxBody<Bytes, io::Error>>> {
         if self.hangs_up {
             return Err(io::Error::other("hanging up"));
         }
@@ -122,6 +145,7 @@ impl Reply {
 pub(crate) struct FakeServer {
     address: String,
     requests: Arc<Mutex<Vec<FakeRequest>>>,
+    streams: Arc<AtomicBool>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -142,10 +166,17 @@ impl FakeServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let requests = Arc::new(Mutex::new(Vec::new()));
-        let task = tokio::spawn(serve(listener, requests.clone(), Arc::new(answer)));
+        let streams = Arc::new(AtomicBool::new(true));
+        let task = tokio::spawn(serve(
+            listener,
+            requests.clone(),
+            streams.clone(),
+            Arc::new(answer),
+        ));
         Self {
             address,
             requests,
+            streams,
             task,
         }
     }
@@ -154,24 +185,81 @@ impl FakeServer {
         Client::new(self.address.parse().unwrap())
     }
 
+    /// From now on it answers a pipelined stream as a whole, at once.
+    pub(crate) fn knows_no_streams(&self) {
+        self.streams.store(false, Ordering::Release);
+    }
+
     /// The requests so far, oldest first.
     pub(crate) fn requests(&self) -> Vec<FakeRequest> {
         self.requests.lock().unwrap().clone()
     }
 }
 
+type Answer = dyn Fn(&FakeRequest) -> Reply + Send + Sync;
+
+/// Answers a pipelined stream line by line, each as if it were a request whose body is the line.
+fn pipelined(
+    first: FakeRequest,
+    body: Incoming,
+    requests: Arc<Mutex<Vec<FakeRequest>>>,
+    answer: Arc<Answer>,
+) -> Response<BoxBody<Bytes, io::Error>> {
+    let start = (body, BytesMut::new(), 0_u64);
+    let frames = stream::unfold(start, move |(mut body, mut buffer, mut number)| {
+        let (first, requests, answer) = (first.clone(), requests.clone(), answer.clone());
+        async move {
+            loop {
+                if let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
+                    let line = buffer.split_to(end + 1);
+                    number += 1;
+                    let request = FakeRequest {
+                        body: String::from_utf8(line.to_vec()).unwrap().trim_end().to_owned(),
+                        ..first
+                    };
+                    requests.lock().unwrap().push(request.clone());
+                    let frame = answer(&request).into_line(number).map(Frame::data);
+                    return Some((frame, (body, buffer, number)));
+                }
+                match body.frame().await? {
+                    Ok(frame) => buffer.extend_from_slice(&frame.into_data().unwrap()),
+                    Err(error) => return Some((Err(io::Error::other(error)), (body, buffer, number))),
+                }
+            }
+        }
+    });
+    Response::new(BodyExt::boxed(StreamBody::new(frames)))
+}
+
 async fn serve(
     listener: TcpListener,
     requests: Arc<Mutex<Vec<FakeRequest>>>,
-    answer: Arc<impl Fn(&FakeRequest) -> Reply + Send + Sync + 'static>,
+    streams: Arc<AtomicBool>,
+    answer: Arc<Answer>,
 ) {
     for connection in 0.. {
         let (socket, _) = listener.accept().await.unwrap();
-        let (requests, answer) = (requests.clone(), answer.clone());
+        let (requests, streams, answer) = (requests.clone(), streams.clone(), answer.clone());
         let service = service_fn(move |request: Request<Incoming>| {
+            let is_stream = request.uri().path() == "/v1/commands";
+            let knows_streams = streams.load(Ordering::Acquire);
             let (requests, answer) = (requests.clone(), answer.clone());
             async move {
                 let (parts, body) = request.into_parts();
+                if is_stream {
+                    let first = FakeRequest {
+                        line: format!("{} {}", parts.method, parts.uri),
+                        headers: parts.headers,
+                        body: String::new(),
+                        connection,
+                    };
+                    // A server that knows of none answers without looking at the body.
+                    return if knows_streams {
+                        Ok(pipelined(first, body, requests, answer))
+                    } else {
+                        answer(&first).into_response()
+                    };
+                }
                 let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
                 let request = FakeRequest {
                     line: format!("{} {}", parts.method, parts.uri),

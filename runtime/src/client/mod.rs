@@ -15,6 +15,7 @@ mod follow;
 mod link;
 mod model;
 mod modules;
+mod pipeline;
 mod problem;
 mod sse;
 mod transport;
@@ -35,6 +36,7 @@ pub use model::{
     Accepted, AggregateSummary, Deployed, Deployment, DeploymentHistory, Event, ModuleInfo, ModuleList,
     OutcomeRecord, RawJson, State, TypeInfo, TypeList, Uploaded,
 };
+pub use pipeline::{LineAnswer, PipelineAnswer, PipelineReader, PipelineWriter};
 pub use problem::Problem;
 pub use sse::{SseMessage, SseParser};
 pub use transport::Client;

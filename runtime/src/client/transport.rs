@@ -23,7 +23,7 @@ pub(crate) const UPLOAD_LIMIT: Duration = Duration::from_secs(240);
 /// A connection unused for this long is closed, before the server closes it (after 30 s).
 const IDLE_LIMIT: Duration = Duration::from_secs(15);
 /// Largest answer, bytes: a page of 8 MiB of payloads, as base64, with the rest of the events around them.
-const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub(crate) const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How much of an answer that is not understood is shown, characters.
 const EXCERPT_CHARS: usize = 200;
 
@@ -65,13 +65,10 @@ impl Client {
     /// A client of the server at an address. Nothing is sent yet.
     #[must_use]
     pub fn new(base: BaseUrl) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_LIMIT));
         let connections = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_LIMIT)
-            .build(connector);
+            .build(connector());
         Self { base, connections }
     }
 
@@ -107,6 +104,16 @@ impl Client {
             .await
             .map_err(|_| self.timed_out(limit))?
             .map_err(|error| self.failure(&error))?;
+        self.successful(&what, response, limit).await
+    }
+
+    /// An answer that is 2xx, or else the problem that it tells.
+    pub(crate) async fn successful(
+        &self,
+        what: &str,
+        response: Response<Incoming>,
+        limit: Duration,
+    ) -> Result<Response<Incoming>, ClientError> {
         if response.status().is_success() {
             return Ok(response);
         }
@@ -114,7 +121,12 @@ impl Client {
         let body = timeout(limit, self.collect(body))
             .await
             .map_err(|_| self.timed_out(limit))??;
-        Err(not_successful(what, parts.status, &parts.headers, body))
+        Err(not_successful(
+            what.to_owned(),
+            parts.status,
+            &parts.headers,
+            body,
+        ))
     }
 
     fn request(&self, call: Call) -> Result<Request<Full<Bytes>>, ClientError> {
@@ -139,7 +151,7 @@ impl Client {
         }
     }
 
-    fn failure(&self, error: &legacy::Error) -> ClientError {
+    pub(crate) fn failure(&self, error: &legacy::Error) -> ClientError {
         let cause = error.source().map_or_else(|| error.to_string(), root_cause);
         if error.is_connect() {
             ClientError::Unreachable {
@@ -164,6 +176,14 @@ impl Client {
             limit,
         }
     }
+}
+
+/// How connections are made.
+pub(crate) fn connector() -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(CONNECT_LIMIT));
+    connector
 }
 
 /// The innermost cause: the outer ones only say that there is one.

@@ -1,12 +1,9 @@
 //! What the handlers share.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::{Arc, OnceLock};
 
 use axum::{extract::FromRequestParts, http::request::Parts};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::{
     aggregates::Aggregates,
@@ -51,10 +48,11 @@ pub struct App {
 struct Shared {
     limits: Arc<Limits>,
     running: OnceLock<Running>,
-    stopping: AtomicBool,
+    stopping: watch::Sender<bool>,
     /// Room for bodies that are arriving, in KiB.
     arriving: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
+    command_streams: Arc<Semaphore>,
 }
 
 impl App {
@@ -64,9 +62,10 @@ impl App {
         let shared = Shared {
             arriving: Arc::new(Semaphore::new(limits.arriving_bytes.div_ceil(KIB))),
             uploads: Arc::new(Semaphore::new(limits.uploads)),
+            command_streams: Arc::new(Semaphore::new(limits.command_streams)),
             limits,
             running: OnceLock::new(),
-            stopping: AtomicBool::new(false),
+            stopping: watch::Sender::new(false),
         };
         Self {
             shared: Arc::new(shared),
@@ -80,7 +79,18 @@ impl App {
 
     /// From now on the server says that it is shutting down.
     pub fn stopping(&self) {
-        self.shared.stopping.store(true, Ordering::Release);
+        self.shared.stopping.send_replace(true);
+    }
+
+    /// For streams, which end when the server is shutting down: true from then on.
+    pub(super) fn stop_signal(&self) -> watch::Receiver<bool> {
+        self.shared.stopping.subscribe()
+    }
+
+    /// A place among the pipelined command streams, until this one has ended.
+    pub(super) fn command_stream(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let place = Arc::clone(&self.shared.command_streams).try_acquire_owned();
+        place.map_err(|_| Problem::busy("the number of pipelined streams", self.limits().command_streams))
     }
 
     /// Room for a body of at most so many bytes, until it has been read.
@@ -106,7 +116,7 @@ impl App {
     }
 
     pub(super) fn running(&self) -> Result<&Running, Problem> {
-        if self.shared.stopping.load(Ordering::Acquire) {
+        if *self.shared.stopping.borrow() {
             return Err(Problem::unavailable("the server is shutting down"));
         }
         self.shared

@@ -2,31 +2,39 @@
 //! preconditions made of them.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use bytes::Bytes;
 
 use crate::{
     aggregates::Preconditions,
-    vocabulary::{ModuleDigest, Version},
+    vocabulary::{ModuleDigest, Version, push_hex},
 };
 
-use super::problem::Problem;
+use super::{document::number, problem::Problem};
 
 /// Entity tags that one header may list, count: more cannot be meant.
-const TAGS_MAX: usize = 32;
+pub(super) const TAGS_MAX: usize = 32;
 
 /// The header that carries the version.
 pub(super) const AGGREGATE_VERSION: HeaderName = HeaderName::from_static("aggregate-version");
 
-/// The strong ETag of a state.
-pub(super) fn etag(version: Version, module: &ModuleDigest) -> String {
-    format!("\"{version}-{}\"", module.short())
-}
-
 /// The headers of an answer about an aggregate.
 pub(super) fn version_headers(version: Version, module: &ModuleDigest) -> [(HeaderName, HeaderValue); 2] {
-    let etag =
-        HeaderValue::try_from(etag(version, module)).unwrap_or_else(|_| HeaderValue::from_static("\"\""));
+    let mut etag = Vec::with_capacity(32);
+    etag.push(b'"');
+    number(version.0, &mut etag);
+    etag.push(b'-');
+    push_hex(
+        module.0.get(..ModuleDigest::SHORT_LEN / 2).unwrap_or_default(),
+        &mut etag,
+    );
+    etag.push(b'"');
+    // Digits, a hyphen and quotes may stand in any header.
+    let etag = HeaderValue::from_maybe_shared(Bytes::from(etag));
     [
-        (header::ETAG, etag),
+        (
+            header::ETAG,
+            etag.unwrap_or_else(|_| HeaderValue::from_static("\"\"")),
+        ),
         (AGGREGATE_VERSION, HeaderValue::from(version.0)),
     ]
 }
@@ -48,17 +56,11 @@ pub(super) fn preconditions(headers: &HeaderMap) -> Result<Preconditions, Proble
         None => false,
         Some(tags) if *tags == [Tag::Any] => true,
         Some(_) => {
-            return Err(Problem::malformed(
-                "a command takes `If-None-Match` only as `*`, which means: only when the aggregate does not exist",
-                "send `If-None-Match: *`, or `If-Match` with the version",
-            ));
+            return Err(only_any("If-None-Match"));
         }
     };
     if must_not_exist && if_match.is_some() {
-        return Err(Problem::malformed(
-            "`If-Match` and `If-None-Match: *` contradict each other: one wants the aggregate to exist, the other not",
-            "send one of them",
-        ));
+        return Err(contradiction("If-Match", "If-None-Match"));
     }
     let Some(tags) = if_match else {
         return Ok(Preconditions {
@@ -81,6 +83,22 @@ pub(super) fn preconditions(headers: &HeaderMap) -> Result<Preconditions, Proble
         any_of,
         ..Preconditions::default()
     })
+}
+
+/// The refusal of a condition that a command does not take, under its name in the request.
+pub(super) fn only_any(if_none_match: &str) -> Problem {
+    let detail = format!(
+        "a command takes `{if_none_match}` only as `*`, which means: only when the aggregate does not exist"
+    );
+    Problem::malformed(detail, "send `*`, or the other condition with the version")
+}
+
+/// The refusal of two conditions that cannot both hold, under their names in the request.
+pub(super) fn contradiction(if_match: &str, if_none_match: &str) -> Problem {
+    let detail = format!(
+        "`{if_match}` and `{if_none_match}: *` contradict each other: one wants the aggregate to exist, the other not"
+    );
+    Problem::malformed(detail, "send one of them")
 }
 
 /// What the caller of a read has already: `If-None-Match`.

@@ -178,9 +178,14 @@ pub(super) fn opaque_id(headers: &HeaderMap, name: &'static str) -> Result<Optio
     let Some(text) = header_text(headers, name)? else {
         return Ok(None);
     };
-    let checked: Result<IdempotencyKey, _> = text.parse();
-    match checked {
-        Ok(_) => Ok(Some(text.to_owned())),
+    check_opaque_id(name, text)?;
+    Ok(Some(text.to_owned()))
+}
+
+/// Checks a correlation or causation id, under its name in the request.
+pub(super) fn check_opaque_id(name: &str, text: &str) -> Result<(), Problem> {
+    match IdempotencyKey::check(text) {
+        Ok(()) => Ok(()),
         Err(error) => Err(Problem::malformed(
             format!("`{name}: {}` {}", error.found, error.problem),
             "send 1 to 255 bytes of text without control characters",
@@ -192,12 +197,19 @@ pub(super) fn opaque_id(headers: &HeaderMap, name: &'static str) -> Result<Optio
 /// specification demands.
 pub(super) fn traceparent(headers: &HeaderMap) -> Option<String> {
     let text = header_text(headers, "traceparent").ok()??;
-    let lengths: Vec<usize> = text.split('-').map(str::len).collect();
+    is_traceparent(text).then(|| text.to_owned())
+}
+
+/// Whether a trace context is well-formed.
+pub(super) fn is_traceparent(text: &str) -> bool {
     let hex = text
         .bytes()
         .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'));
-    (hex && lengths.len() >= 4 && lengths.starts_with(&[2, 32, 16, 2]) && text.len() <= 255)
-        .then(|| text.to_owned())
+    let mut lengths = text.split('-').map(str::len);
+    let begins = [2, 32, 16, 2]
+        .iter()
+        .all(|length| lengths.next() == Some(*length));
+    hex && begins && text.len() <= 255
 }
 
 /// Checks that a body's media type is the one expected. None means the expected one.

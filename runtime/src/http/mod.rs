@@ -3,12 +3,14 @@
 
 mod app;
 mod cloudevent;
+mod connection;
 mod direct;
 mod document;
 mod etag;
 mod extract;
 mod linger;
 mod openapi;
+mod pipeline;
 mod problem;
 mod protocol;
 mod routes;

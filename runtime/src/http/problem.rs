@@ -103,6 +103,16 @@ impl Problem {
         .with("limit_bytes", limit)
     }
 
+    /// The status of the answer.
+    pub(super) fn status(&self) -> u16 {
+        self.0.status.as_u16()
+    }
+
+    /// Seconds after which it is worth trying again.
+    pub(super) fn retry_after_seconds(&self) -> Option<u64> {
+        self.0.retry_after.map(|after| after.as_secs().max(1))
+    }
+
     /// The document, for streams and recorded outcomes.
     pub(super) fn document(&self) -> Value {
         let mut document = Map::new();
@@ -131,8 +141,7 @@ impl IntoResponse for Problem {
             (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         ];
         let mut response = (self.0.status, headers, self.document().to_string()).into_response();
-        if let Some(after) = self.0.retry_after {
-            let seconds = after.as_secs().max(1);
+        if let Some(seconds) = self.retry_after_seconds() {
             response
                 .headers_mut()
                 .insert(header::RETRY_AFTER, HeaderValue::from(seconds));

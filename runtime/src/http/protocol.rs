@@ -16,6 +16,8 @@ use tokio::net::TcpStream;
 
 use crate::vocabulary::Limits;
 
+use super::connection::{Connection, Socket};
+
 /// What an HTTP/2 connection begins with (RFC 9113, section 3.4). No request of HTTP/1.1 begins with `PRI`.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Between two looks at a connection whose first bytes came in pieces.
@@ -38,6 +40,8 @@ impl Protocols {
         http1
             .timer(TokioTimer::new())
             .header_read_timeout(limits.request_read)
+            // Answers are short: one copy into the buffer costs less than a list of pieces for the system.
+            .writev(false)
             // What is a little too large is read, so that the answer can say so; beyond that hyper gives up without words.
             .max_buf_size((2 * limits.header_bytes).max(8 * 1024));
         let count = |limit: usize| u32::try_from(limit).unwrap_or(u32::MAX);
@@ -59,6 +63,7 @@ impl Protocols {
     pub(super) async fn serve<S, F>(
         &self,
         stream: TcpStream,
+        connection: Connection,
         service: S,
         watcher: Watcher,
         closing: impl Future<Output = ()>,
@@ -79,6 +84,7 @@ impl Protocols {
                 watcher.watch(connection).await
             }
             Ok(Ok(false)) => {
+                let stream = Socket::new(stream, connection);
                 let connection = self.http1.serve_connection(TokioIo::new(stream), service);
                 watcher.watch(connection).await
             }

@@ -29,6 +29,7 @@ use crate::vocabulary::Limits;
 
 use super::{
     app::App,
+    connection::Connection,
     direct::{self, is_direct},
     linger::Lingering,
     problem::Problem,
@@ -63,11 +64,13 @@ pub async fn serve(app: App, listener: TcpListener, limits: Arc<Limits>, shutdow
         };
         let (app, router, header_bytes) = (app.clone(), router.clone(), limits.header_bytes);
         let answering = Arc::clone(&answering);
+        let connection = Connection::new(&answering);
+        let of_requests = connection.clone();
         let service = service_fn(move |request| {
             let (app, answering) = (app.clone(), Answering::begin(&answering));
-            let router = router_for(&request, &router);
+            let routed = router_for(&request, &router).map(|router| (router, of_requests.clone()));
             async move {
-                let response = answer(app, router, request, header_bytes).await;
+                let response = answer(app, routed, request, header_bytes).await;
                 drop(answering);
                 response
             }
@@ -77,7 +80,9 @@ pub async fn serve(app: App, listener: TcpListener, limits: Arc<Limits>, shutdow
         tokio::spawn(async move {
             // An error says that the sender is gone, which means the same.
             let closing = async { drop(closed.wait_for(|closing| *closing).await) };
-            protocols.serve(stream, service, watcher, closing).await;
+            protocols
+                .serve(stream, connection, service, watcher, closing)
+                .await;
             drop(permit);
         });
     }
@@ -94,10 +99,11 @@ pub async fn serve(app: App, listener: TcpListener, limits: Arc<Limits>, shutdow
 }
 
 /// A request that is being answered.
-struct Answering(Arc<AtomicUsize>);
+#[derive(Debug)]
+pub(super) struct Answering(Arc<AtomicUsize>);
 
 impl Answering {
-    fn begin(count: &Arc<AtomicUsize>) -> Self {
+    pub(super) fn begin(count: &Arc<AtomicUsize>) -> Self {
         count.fetch_add(1, Ordering::AcqRel);
         Self(Arc::clone(count))
     }
@@ -131,8 +137,8 @@ fn router_for(request: &Request<Incoming>, router: &Router) -> Option<Router> {
 
 async fn answer(
     app: App,
-    router: Option<Router>,
-    request: Request<Incoming>,
+    routed: Option<(Router, Connection)>,
+    mut request: Request<Incoming>,
     header_bytes: usize,
 ) -> Result<Response, Infallible> {
     let refused = check_size(&request, header_bytes);
@@ -145,7 +151,7 @@ async fn answer(
         }
         return Ok(problem.into_response());
     }
-    let Some(router) = router else {
+    let Some((router, connection)) = routed else {
         let span = request_span(&request);
         let (parts, body) = request.into_parts();
         let answer = if waits {
@@ -157,6 +163,7 @@ async fn answer(
         };
         return Ok(answer);
     };
+    request.extensions_mut().insert(connection);
     let request = request.map(|body| {
         if waits {
             Body::new(body)

@@ -59,7 +59,8 @@ pub(super) trait Engine: Send + 'static {
 }
 
 enum Message<I> {
-    Propose(I),
+    /// In a box of its own: the queue has room for thousands, which would be megabytes of memory gone through in a circle.
+    Propose(Box<I>),
     Close,
 }
 
@@ -109,7 +110,8 @@ impl<I: Item> Queue<I> {
             drop(closing);
             return item.refuse(closed());
         }
-        if let Err(SendError(Message::Propose(item))) = self.sender.send(Message::Propose(item)) {
+        let sent = self.sender.send(Message::Propose(Box::new(item)));
+        if let Err(SendError(Message::Propose(item))) = sent {
             item.refuse(closed());
         }
     }
@@ -146,7 +148,7 @@ fn run<I: Item>(receiver: &Receiver<Message<I>>, limit: BatchLimit, mut engine: 
         };
         match first {
             Ok(Message::Propose(first)) => {
-                let (batch, closed) = drain(receiver, limit, first);
+                let (batch, closed) = drain(receiver, limit, *first);
                 engine.write(batch);
                 if closed {
                     break;
@@ -169,7 +171,7 @@ fn drain<I: Item>(receiver: &Receiver<Message<I>>, limit: BatchLimit, first: I) 
         match receiver.try_recv() {
             Ok(Message::Propose(next)) => {
                 bytes += next.bytes();
-                batch.push(next);
+                batch.push(*next);
             }
             Ok(Message::Close) => return (batch, true),
             Err(_) => break,

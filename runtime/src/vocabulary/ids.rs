@@ -46,9 +46,17 @@ macro_rules! name {
             /// # Errors
             /// [`InvalidName`] says what is wrong with it and what is accepted.
             pub fn parse(name: &str) -> Result<Self, InvalidName> {
-                let check: fn(&str) -> Result<(), InvalidName> = $check;
-                check(name)?;
+                Self::check(name)?;
                 Ok(Self(name.into()))
+            }
+
+            /// Checks a name without taking it.
+            ///
+            /// # Errors
+            /// As for [`Self::parse`].
+            pub fn check(name: &str) -> Result<(), InvalidName> {
+                let check: fn(&str) -> Result<(), InvalidName> = $check;
+                check(name)
             }
 
             /// The name as text.

@@ -193,6 +193,20 @@ limits! {
         "open connections", on breach "waits in the kernel's queue", because "File descriptors.";
     streams_per_connection: usize = 256, at most 4_096, "count",
         "requests under way on one HTTP/2 connection", on breach "waits", because "One connection must not take what all share.";
+    command_streams: usize = 64, at most 4_096, "count",
+        "pipelined command streams at a time", on breach "429", because "Each holds lines and answers in memory.";
+    pipeline_lines: usize = 1_024, at most 16_384, "count",
+        "lines of one pipelined stream under way", on breach "waits", because "Several group commits' worth.";
+    pipeline_line_bytes: usize = 1536 * KIB, at most 32 * MIB as u64, "B",
+        "one line of a pipelined stream", on breach "413 for that line", because "A payload of 1 MiB in base64, with the rest around it.";
+    pipeline_payload_bytes: usize = 16 * MIB, at most 1_024 * MIB as u64, "B",
+        "payloads of one pipelined stream under way", on breach "waits", because "A quarter of what may be in flight in all.";
+    pipeline_answer_bytes: usize = 4 * MIB, at most 256 * MIB as u64, "B",
+        "answers held for a pipelined client that does not read", on breach "waits", because "Memory; some 5,000 usual answers.";
+    pipeline_stall: Duration = Duration::from_secs(30), at most 600 * 1_000, "ms",
+        "time for which a pipelined client may leave held answers unread", on breach "the stream ends, with a line that says so", because "Memory; a client that writes all before it reads would else wait for ever.";
+    pipeline_idle: Duration = Duration::from_secs(300), at most 86_400 * 1_000, "ms",
+        "time without a byte from a pipelined client that has all its answers", on breach "the stream ends, with a line that says so", because "Memory.";
     header_bytes: usize = 32 * KIB, at most 256 * KIB as u64, "B",
         "request line and headers", on breach "431", because "An id of 255 bytes is 765 when it is encoded.";
     request_read: Duration = Duration::from_secs(30), at most 600 * 1_000, "ms",

@@ -1,7 +1,11 @@
 //! One line of the input.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::{
+    fmt::Write,
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
+use bytes::BytesMut;
 use serde::Deserialize;
 
 use crate::{
@@ -54,6 +58,33 @@ impl LoadCommand {
         })
     }
 
+    /// Its memory, roughly.
+    pub(crate) fn size_bytes(&self) -> usize {
+        size_of::<Self>() + self.payload.as_ref().map_or(0, |payload| payload.get().len())
+    }
+
+    /// Writes it as a line of a stream, with its end.
+    pub(crate) fn write(&self, out: &mut BytesMut) {
+        // Names need no escapes; ids and keys may.
+        let id = serde_json::Value::from(self.id.as_str());
+        // Writing into memory does not fail.
+        let _ = write!(
+            out,
+            "{{\"type\":\"{}\",\"id\":{id},\"command\":\"{}\"",
+            self.aggregate_type, self.command
+        );
+        if let Some(payload) = &self.payload {
+            let _ = write!(out, ",\"payload\":{payload}");
+        }
+        if let Some(key) = &self.key {
+            let _ = write!(out, ",\"key\":{}", serde_json::Value::from(key.as_str()));
+        }
+        if let Some(version) = self.if_match {
+            let _ = write!(out, ",\"if_match\":{version}");
+        }
+        out.extend_from_slice(b"}\n");
+    }
+
     /// Which of so many workers takes it: always the same for one aggregate.
     pub(crate) fn worker(&self, workers: usize) -> usize {
         let mut hasher = DefaultHasher::new();
@@ -86,6 +117,21 @@ mod tests {
         );
         assert_eq!(command.payload.unwrap().get(), r#"{"n":1.10}"#);
         assert_eq!(command.key.as_deref(), Some("k"));
+    }
+
+    #[test]
+    fn a_command_is_written_as_it_was_read() {
+        for text in [
+            r#"{"type":"a","id":"x \"y\\","command":"go","payload":{"n":1.10},"key":"\u0041é","if_match":7}"#,
+            r#"{"type":"a","id":"x","command":"go"}"#,
+        ] {
+            let mut out = BytesMut::new();
+            LoadCommand::read(3, text.as_bytes(), None)
+                .unwrap()
+                .write(&mut out);
+            let expected = text.replace("\\u0041", "A") + "\n";
+            assert_eq!(std::str::from_utf8(&out).unwrap(), expected);
+        }
     }
 
     #[test]

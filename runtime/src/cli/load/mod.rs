@@ -1,12 +1,14 @@
-//! `annals load`: many commands over many connections, in order for each aggregate.
+//! `annals load`: many commands over a pipelined stream or a few, in order for each aggregate.
 //!
-//! A thread reads lines and gives each to one of the workers by its aggregate, through a bounded queue; a worker
-//! has one command under way at a time, so that the commands of one aggregate are decided in the order of the file.
+//! A thread reads lines and gives each to one of the streams by its aggregate, through a bounded queue. A stream has many
+//! commands under way, but one of each aggregate, so that those of one aggregate are decided in the order of the file also
+//! when one has to be tried again.
 
 mod deliver;
 mod line;
 mod progress;
 mod reader;
+mod schedule;
 mod summary;
 
 use std::{
@@ -19,17 +21,16 @@ use clap::Args;
 use tokio::sync::{mpsc, watch};
 
 use super::{error::CliError, exit::Exit, lists::at_least_one, output::Out};
-use crate::client::Client;
-use deliver::{Delivered, Deliverer};
-use line::LoadCommand;
+use crate::client::{Client, ClientError};
+use deliver::Deliverer;
 use progress::Progress;
 use reader::Source;
 use summary::Summary;
 
-/// Commands that wait for one connection: enough to keep it busy while the file is read.
-const QUEUE_PER_CONNECTION: usize = 64;
-/// More would only be more sockets: a server takes 8,192 by default, for everybody.
-const CONNECTIONS_MAX: usize = 4_096;
+/// Commands that wait for one stream: enough to keep it busy while the file is read.
+const QUEUE_PER_CONNECTION: usize = 256;
+/// A server takes 64 streams by default, for everybody.
+const CONNECTIONS_MAX: usize = 64;
 
 /// Arguments of `annals load`.
 #[derive(Debug, Args)]
@@ -38,8 +39,8 @@ pub struct LoadArgs {
     /// {"type":"account","id":"alice","command":"deposit","payload":{"amount":5},"key":"k1","if_match":3}
     #[arg(value_name = "FILE", default_value = "-")]
     pub file: PathBuf,
-    /// Connections, each with one command under way
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = connections)]
+    /// Connections, each a stream with many commands under way; more than one helps where one processor does not keep up
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = connections)]
     pub connections: usize,
     /// Give each command without a key one made of the file's hash and the line, so that loading again is harmless
     #[arg(long)]
@@ -97,12 +98,9 @@ async fn load(
     for _ in 0..args.connections {
         let (queue, commands) = mpsc::channel(QUEUE_PER_CONNECTION);
         queues.push(queue);
-        let deliverer = Deliverer {
-            client: client.clone(),
-            retry_for: Duration::from_secs(args.retry_for),
-            stop: Arc::clone(&stop),
-        };
-        workers.spawn(work(deliverer, commands, Arc::clone(progress)));
+        let retry_for = Duration::from_secs(args.retry_for);
+        let deliverer = Deliverer::new(client.clone(), retry_for, Arc::clone(&stop), Arc::clone(progress));
+        workers.spawn(deliverer.run(commands));
     }
     let reading = tokio::task::spawn_blocking({
         let (progress, stopped) = (Arc::clone(progress), stopped.clone());
@@ -119,7 +117,8 @@ async fn load(
 
     let mut summary = Summary::default();
     while let Some(worker) = workers.join_next().await {
-        summary.add(worker.map_err(|error| CliError::failed(format!("a worker ended: {error}")))?);
+        let share = worker.map_err(|error| CliError::failed(format!("a worker ended: {error}")))?;
+        summary.add(share.map_err(|error| refused(&client, error))?);
     }
     interrupt.abort();
     ticking.abort();
@@ -140,21 +139,18 @@ async fn load(
     Ok(summary)
 }
 
-/// Delivers what comes through one queue, one command after the other.
-async fn work(
-    deliverer: Deliverer,
-    mut commands: mpsc::Receiver<LoadCommand>,
-    progress: Arc<Progress>,
-) -> Summary {
-    let mut summary = Summary::default();
-    while let Some(command) = commands.recv().await {
-        let delivered = deliverer.deliver(&command).await;
-        if !matches!(delivered, Delivered::NotSent) {
-            progress.answered();
-        }
-        summary.record(command.line, delivered);
+/// The server takes no streams at all.
+fn refused(client: &Client, error: ClientError) -> CliError {
+    match error {
+        ClientError::Problem(problem) if problem.slug == "not-found" => CliError::Failed {
+            message: format!(
+                "the server at {} has no `POST /v1/commands`: it is older than this annals",
+                client.base()
+            ),
+            fix: Some("update the server, or load with the annals of the server's version".to_owned()),
+        },
+        error => error.into(),
     }
-    summary
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Sending a command, and looking its outcome up.
 
 use axum::{
-    body::HttpBody,
+    body::{Body, HttpBody},
     http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use bytes::Bytes;
 use serde::Serialize;
@@ -29,6 +29,8 @@ use super::super::{
 
 /// Room for an answer with one small event.
 const ANSWER_BYTES: usize = 1_024;
+/// Headers of an answer, those included that are added on the way out.
+const HEADERS: usize = 8;
 
 /// `POST /v1/aggregates/{type}/{id}/commands/{command}`
 pub(in super::super) async fn send<B>(
@@ -54,7 +56,7 @@ where
     let payload = read_body(app, body, "the payload of the command", limit).await?;
     if !payload.is_empty() {
         check_content_type(headers, &[encoding])?;
-        check_json(encoding, &payload)?;
+        check_payload(encoding, &payload)?;
     }
     let request = CommandRequest {
         key,
@@ -71,7 +73,8 @@ where
     Ok(render(running, &answer))
 }
 
-fn check_json(encoding: &str, payload: &[u8]) -> Result<(), Problem> {
+/// Checks that a payload is JSON, where the module takes JSON.
+pub(in crate::http) fn check_payload(encoding: &str, payload: &[u8]) -> Result<(), Problem> {
     if !is_json(encoding) {
         return Ok(());
     }
@@ -104,30 +107,42 @@ async fn decide(running: &Running, request: CommandRequest) -> Result<Answer, Co
 /// The same answer for the same decision, at any time.
 fn render(running: &Running, answer: &Answer) -> Response {
     let commit = &answer.committed.commit;
-    let (status, body) = body(running, &answer.committed);
+    let mut body = Vec::with_capacity(ANSWER_BYTES);
+    write_body(running, &answer.committed, &mut body);
+    let status = status(&answer.committed);
     let content_type = if status == StatusCode::OK {
         "application/json"
     } else {
         "application/problem+json"
     };
-    let content_type = [(header::CONTENT_TYPE, HeaderValue::from_static(content_type))];
-    let version = version_headers(commit.last_version(), &commit.module);
-    let mut response = (status, content_type, version, body).into_response();
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.reserve(HEADERS);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    for (name, value) in version_headers(commit.last_version(), &commit.module) {
+        headers.insert(name, value);
+    }
     if answer.replayed {
-        response
-            .headers_mut()
-            .insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+        headers.insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
     }
     response
 }
 
-fn body(running: &Running, committed: &Committed) -> (StatusCode, Vec<u8>) {
+/// The status of a decision.
+pub(in crate::http) fn status(committed: &Committed) -> StatusCode {
+    match committed.commit.outcome {
+        Outcome::Accepted { .. } => StatusCode::OK,
+        Outcome::Rejected { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+    }
+}
+
+/// Appends what a decision is answered with, on one line.
+pub(in crate::http) fn write_body(running: &Running, committed: &Committed, out: &mut Vec<u8>) {
     let commit = &committed.commit;
     match &commit.outcome {
         Outcome::Accepted { reply, fuel } => {
-            let mut body = Vec::with_capacity(ANSWER_BYTES);
-            write_accepted(running, committed, reply.as_ref(), *fuel, &mut body);
-            (StatusCode::OK, body)
+            write_accepted(running, committed, reply.as_ref(), *fuel, out);
         }
         Outcome::Rejected {
             code,
@@ -138,17 +153,9 @@ fn body(running: &Running, committed: &Committed) -> (StatusCode, Vec<u8>) {
             let details = details
                 .as_ref()
                 .and_then(|details| serde_json::from_slice(details).ok());
-            let document = rejected(
-                code,
-                message,
-                details.unwrap_or(Value::Null),
-                commit.last_version().0,
-            )
-            .document();
-            (
-                StatusCode::UNPROCESSABLE_ENTITY,
-                document.to_string().into_bytes(),
-            )
+            let details = details.unwrap_or(Value::Null);
+            let document = rejected(code, message, details, commit.last_version().0).document();
+            out.extend_from_slice(document.to_string().as_bytes());
         }
     }
 }
@@ -217,7 +224,9 @@ pub(super) async fn outcome(
         return Err(Problem::new(404, "unknown-outcome", "No such outcome", detail)
             .fix("nothing was recorded under this key: the command can be sent, with the same key"));
     };
-    let (status, body) = body(&running, &committed);
+    let status = status(&committed);
+    let mut body = Vec::new();
+    write_body(&running, &committed, &mut body);
     let outcome = OutcomeAnswer {
         key: idempotency.as_str(),
         status: status.as_u16(),

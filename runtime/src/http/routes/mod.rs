@@ -5,6 +5,7 @@ pub(super) mod commands;
 mod events;
 mod modules;
 mod operations;
+mod pipelined;
 
 use axum::{
     Router,
@@ -14,6 +15,8 @@ use axum::{
 };
 use tower_http::{catch_panic::CatchPanicLayer, trace::TraceLayer};
 
+pub(super) use commands::{check_payload, status as command_status, write_body as write_command_body};
+
 use super::{
     app::App,
     direct,
@@ -22,13 +25,14 @@ use super::{
 
 /// Every path of the server; `/openapi.json` describes the same ones, which a test compares.
 #[cfg(test)]
-pub(super) const PATHS: [(&str, &[&str]); 14] = [
+pub(super) const PATHS: [(&str, &[&str]); 15] = [
     ("/v1/aggregates", &["get"]),
     ("/v1/aggregates/{type}", &["get"]),
     ("/v1/aggregates/{type}/{id}", &["get"]),
     ("/v1/aggregates/{type}/{id}/commands/{command}", &["post"]),
     ("/v1/aggregates/{type}/{id}/events", &["get"]),
     ("/v1/aggregates/{type}/{id}/outcomes/{key}", &["get"]),
+    ("/v1/commands", &["post"]),
     ("/v1/events", &["get"]),
     ("/v1/modules", &["get", "post"]),
     ("/v1/modules/{digest}", &["get"]),
@@ -55,6 +59,7 @@ pub(super) fn router(app: App) -> Router {
             "/v1/aggregates/{type}/{id}/outcomes/{key}",
             get(commands::outcome),
         )
+        .route("/v1/commands", post(pipelined::commands))
         .route("/v1/events", get(events::feed))
         .route("/v1/modules", get(modules::all).post(modules::upload))
         .route("/v1/modules/{digest}", get(modules::one))
