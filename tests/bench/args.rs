@@ -70,8 +70,8 @@ pub(crate) struct Args {
     /// Where the picture is drawn
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
-    /// By what the day's work finds its rows again: `account` lets it read the history of one, and is slower
-    #[arg(long, value_name = "KEY", default_value = "sequence")]
+    /// By what the day's work finds its rows again: with `sequence` it cannot read the history of one account, and is faster
+    #[arg(long, value_name = "KEY", default_value = "account")]
     pub(crate) native_rows: Rows,
     /// Leave the data where it is
     #[arg(long)]

@@ -98,8 +98,8 @@ impl Servers {
     fn start(bench: &Bench<'_>, name: &str) -> Result<Self, Failed> {
         let native = bench.dir.join(format!("{name}-native.redb"));
         let mut flags: Vec<&std::ffi::OsStr> = vec!["--native".as_ref(), native.as_os_str()];
-        if bench.args.native_rows == native::Rows::Account {
-            flags.extend(["--native-rows".as_ref(), "account".as_ref()] as [&std::ffi::OsStr; 2]);
+        if bench.args.native_rows == native::Rows::Sequence {
+            flags.extend(["--native-rows".as_ref(), "sequence".as_ref()] as [&std::ffi::OsStr; 2]);
         }
         Ok(Self {
             echo: bench.rival(&format!("{name}-echo"), &["--echo".as_ref()])?,
@@ -228,11 +228,12 @@ pub(crate) fn measure(bench: &Bench<'_>, facts: &mut Facts) -> Result<Vec<Sectio
             rate.name
         ));
     }
-    let native = rates::section(
-        "native",
-        "The day's work: axum, a map, a redb writer with group commit, durable, without annals",
-        &lines.native,
-    );
+    let rows = match bench.args.native_rows {
+        native::Rows::Account => "rows by account and version",
+        native::Rows::Sequence => "rows as they come, so that no history can be read",
+    };
+    let title = format!("The day's work: axum, a map, a redb writer with group commit, durable; {rows}");
+    let native = rates::section("native", title, &lines.native);
     let title = format!(
         "Durable commands over HTTP: one deposit a request, {} accounts, uniformly at random",
         format::count(u64::from(bench.args.accounts))

@@ -2,7 +2,7 @@
 //! that writes whatever waits in one redb transaction, one row for each command. Every acknowledgement is durable.
 //!
 //! It takes the very requests that annals takes, so that one generator and one ledger serve both. It has no rules that
-//! can be uploaded, no history that can be read, no idempotency, no feed.
+//! can be uploaded, no idempotency, no feed.
 
 use std::{
     collections::HashMap,
@@ -66,11 +66,11 @@ struct Account {
 /// By what rows are found again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub(crate) enum Rows {
-    /// By the order in which they came.
+    /// By account and version, so that the history of an account can be read.
     #[default]
-    Sequence,
-    /// By account and version.
     Account,
+    /// By the order in which they came.
+    Sequence,
 }
 
 /// A row on its way to the disk, and whom to tell.
