@@ -289,6 +289,18 @@ fn write_and_abort(directory: &Path) {
     std::process::abort();
 }
 
+/// The index's sizes, some of which can be chosen from outside.
+fn index_options() -> StoreOptions {
+    let number =
+        |name: &str, default: usize| std::env::var(name).map_or(default, |text| text.parse().unwrap());
+    let options = StoreOptions::default();
+    StoreOptions {
+        index_block_bytes: number("INDEX_BLOCK_KIB", options.index_block_bytes >> 10) << 10,
+        index_merge_runs: number("INDEX_MERGE_RUNS", options.index_merge_runs),
+        ..options
+    }
+}
+
 /// What a thread of this process has used of the processor, seconds.
 fn processor_seconds(thread: &str) -> f64 {
     let tasks = fs::read_dir("/proc/self/task").unwrap();
@@ -336,7 +348,7 @@ fn index(directory: &Path) {
         "\naggregates | commits/s | p99 | worst | indexer, µs/event | writer, µs/event | index B/ev | log B/ev | most memory | memory | open, clean"
     );
     for aggregates in [10_000, 1_000_000] {
-        let store = fresh(directory, StoreOptions::default());
+        let store = fresh(directory, index_options());
         let before = processor_seconds("store-indexer");
         let written = write_over(&store, 0..count, 512, true, aggregates);
         let writer = processor_seconds("store-writer");
@@ -346,7 +358,7 @@ fn index(directory: &Path) {
         drop(store);
         let per_event = |name: &str| size(&directory.join(name)) as f64 / count as f64;
         let started = Instant::now();
-        drop(LocalStore::open(directory, StoreOptions::default()).unwrap());
+        drop(LocalStore::open(directory, index_options()).unwrap());
         println!(
             "{aggregates} | {:.0} | {:.2?} | {:.2?} | {:.2} | {:.2} | {:.0} | {:.0} | {most} MiB | {now} MiB | {:.2?}",
             count as f64 / written.seconds,
@@ -380,7 +392,7 @@ fn cold(directory: &Path) {
         let count = AGGREGATES * 100;
         let options = StoreOptions {
             run_events,
-            ..StoreOptions::default()
+            ..index_options()
         };
         let store = fresh(directory, options.clone());
         let written = write(&store, 0..count, 512, true);
@@ -421,7 +433,7 @@ fn cold(directory: &Path) {
 /// One aggregate with a million events, written between as many of others.
 fn hot(directory: &Path) {
     println!("\none of 2,000,000 events is another's | read again by 1,000, events/s");
-    let store = fresh(directory, StoreOptions::default());
+    let store = fresh(directory, index_options());
     write_with(&store, 0..2_000_000, 512, |number| {
         let mut commit = commit(number, false);
         if number % 2 == 0 {
@@ -436,7 +448,7 @@ fn hot(directory: &Path) {
     wait_for_indexer();
     store.close();
     drop(store);
-    let store = LocalStore::open(directory, StoreOptions::default()).unwrap();
+    let store = LocalStore::open(directory, index_options()).unwrap();
     for round in ["first", "again"] {
         let started = Instant::now();
         let mut from = 1;

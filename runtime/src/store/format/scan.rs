@@ -149,22 +149,37 @@ pub(in crate::store) fn text_of(encoded: &[u8]) -> Result<Cow<'_, str>, Malforme
     Ok(Cow::Borrowed(text))
 }
 
+/// The digits of 16 bytes.
+pub(in crate::store) fn digits(bytes: &[u8; 16]) -> [u8; 32] {
+    let mut digits = [0; 32];
+    let digit = |half: u8| if half < 10 { b'0' + half } else { b'a' - 10 + half };
+    for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+        *pair = [digit(byte >> 4), digit(byte & 0xf)];
+    }
+    digits
+}
+
 /// Appends what an encoded text says.
 pub(in crate::store) fn put_text_of(encoded: &[u8], bytes: &mut Vec<u8>) -> Result<(), Malformed> {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut walk = Walk::new(encoded);
     if walk.number()? != UUID {
         bytes.extend_from_slice(walk.rest());
         return Ok(());
     }
-    for (index, byte) in walk.array::<16>()?.iter().enumerate() {
-        if matches!(index, 4 | 6 | 8 | 10) {
-            bytes.push(b'-');
+    let digits = digits(walk.array()?);
+    let mut text = [b'-'; 36];
+    for (from, to) in [
+        (0..8, 0..8),
+        (8..12, 9..13),
+        (12..16, 14..18),
+        (16..20, 19..23),
+        (20..32, 24..36),
+    ] {
+        if let (Some(from), Some(to)) = (digits.get(from), text.get_mut(to)) {
+            to.copy_from_slice(from);
         }
-        let digits =
-            [byte >> 4, byte & 0xf].map(|digit| DIGITS.get(usize::from(digit)).copied().unwrap_or(b'0'));
-        bytes.extend_from_slice(&digits);
     }
+    bytes.extend_from_slice(&text);
     Ok(())
 }
 
@@ -309,6 +324,8 @@ impl<'a> Iterator for Frames<'a> {
 pub(in crate::store) struct Hashing {
     seed: u64,
     end: u64,
+    /// The bits that count: all of them, outside of tests.
+    mask: u64,
 }
 
 impl Hashing {
@@ -317,7 +334,17 @@ impl Hashing {
         let number = u128::from_be_bytes(log_id.0);
         Self {
             seed: number as u64 ^ 0x9e37_79b9_7f4a_7c15,
-            end: (number >> 64) as u64 | 1,
+            end: (number >> 64) as u64,
+            mask: u64::MAX,
+        }
+    }
+
+    /// One under which nearly everything collides.
+    #[cfg(test)]
+    pub(in crate::store) fn weak(log_id: crate::vocabulary::LogId) -> Self {
+        Self {
+            mask: 0x3 << 40,
+            ..Self::of(log_id)
         }
     }
 
@@ -326,9 +353,9 @@ impl Hashing {
         self.with(self.seed, bytes)
     }
 
-    /// The hash of an aggregate's idempotency key.
+    /// The hash of an aggregate's idempotency key; never 0.
     pub(in crate::store) fn outcome(self, aggregate: u64, idempotency: &[u8]) -> u64 {
-        self.with(aggregate, idempotency)
+        self.with(aggregate, idempotency).max(1)
     }
 
     fn with(self, start: u64, bytes: &[u8]) -> u64 {
@@ -338,12 +365,103 @@ impl Hashing {
             state = fold(state ^ u64::from_be_bytes(*word), 0xe703_7ed1_a0b4_28db);
         }
         let rest = rest.iter().fold(1, |word, byte| word << 8 | u64::from(*byte));
-        fold(fold(state ^ rest, 0x8ebc_6af0_9c88_c6e3), self.end)
+        fold(
+            fold(state ^ rest, 0x8ebc_6af0_9c88_c6e3) ^ self.end,
+            0x5899_65cc_7537_4cc3,
+        ) & self.mask
     }
 }
 
-/// The two halves of a product, one over the other.
+/// The two halves of a product, one over the other. Only constants are multiplied with: a few numbers, such as
+/// 0x0101…, would make nearly everything the same.
 fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     product as u64 ^ (product >> 64) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        store::{
+            conformance::{commit, event, key},
+            format::canonical,
+        },
+        vocabulary::LogId,
+    };
+
+    #[test]
+    fn a_scan_agrees_with_the_commit() {
+        for (expected, idempotency, events) in [
+            (0, Some("k"), 0),
+            (1, None, 2),
+            (27, Some("0190f3e2-7b5c-7000-8000-000000000001"), 1),
+        ] {
+            let events = (0..events).map(|salt| event(salt, 20)).collect();
+            let commit = commit(
+                &key("account", "0190f3e2-7b5c-7000-8000-0000000000ff"),
+                expected,
+                idempotency,
+                events,
+            );
+            let bytes = canonical(&commit);
+            let scan = Scan::new(&bytes).unwrap();
+            assert_eq!(scan.aggregate, aggregate_bytes(&commit.key));
+            assert_eq!(aggregate_of(&bytes).unwrap(), scan.aggregate);
+            assert_eq!(scan.first_version, expected + 1);
+            assert_eq!(scan.last_version(), commit.last_version().0);
+            assert_eq!(scan.now, commit.context.now);
+            assert_eq!(scan.module, &commit.module.0);
+            assert_eq!(scan.events, commit.events.len());
+            assert_eq!(text_of(scan.command_id).unwrap(), commit.context.command_id);
+            assert_eq!(text_of(scan.command).unwrap(), commit.command.name.as_str());
+            let found = scan.idempotency.map(|key| text_of(key).unwrap().into_owned());
+            assert_eq!(found.as_deref(), idempotency);
+            for len in 0..bytes.len() - scan.bodies.len() {
+                assert!(Scan::new(&bytes[..len]).is_err(), "cut at {len}");
+            }
+        }
+    }
+
+    #[test]
+    fn hashes_of_similar_names_differ() {
+        let hashing = Hashing::of(LogId([7; 16]));
+        let mut seen = std::collections::HashSet::new();
+        for number in 0..200_000_u64 {
+            for name in [
+                format!("k-{number}"),
+                format!("k-{number}-not"),
+                format!("{number:032x}"),
+            ] {
+                assert!(seen.insert(hashing.hash(name.as_bytes())), "{name}");
+                assert!(
+                    seen.insert(hashing.outcome(number % 7, name.as_bytes())),
+                    "{name}"
+                );
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn texts_are_put_as_they_are_read(text in "\\PC{0,40}", uuid: [u8; 16]) {
+            for text in [text, uuid_text(uuid)] {
+                let mut encoded = Vec::new();
+                encoded.text(&text);
+                let mut put = Vec::new();
+                put_text_of(&encoded, &mut put).unwrap();
+                prop_assert_eq!(&put[..], text.as_bytes());
+                prop_assert_eq!(text_of(&encoded).unwrap(), text.as_str());
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_walked_or_refused(bytes: Vec<u8>) {
+            let mut walk = Walk::new(&bytes);
+            while walk.number().is_ok() && walk.blob().is_ok() && walk.text().is_ok() && walk.blob_or_none().is_ok() {}
+            let _ = Scan::new(&bytes).is_ok();
+        }
+    }
 }

@@ -168,13 +168,13 @@ impl Block {
         key: &crate::vocabulary::AggregateKey,
         names: &Names,
         wanted: &std::ops::RangeInclusive<u64>,
-        into: &mut Vec<crate::vocabulary::RecordedEvent>,
+        take: impl FnMut(crate::vocabulary::RecordedEvent) -> Result<(), Malformed>,
     ) -> Result<(), Malformed> {
         let start = Start {
             version: segment.first_version,
             step: segment.first,
         };
-        let end = body::read(&self.bytes, segment.body, start, key, names, wanted, into)?;
+        let end = body::read(&self.bytes, segment.body, start, key, names, wanted, take)?;
         let cut_short = end > *wanted.end();
         if end == segment.last_version() + 1 || (cut_short && end <= segment.last_version()) {
             Ok(())

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use super::names::{Kind, Names};
 use crate::{
     store::{
-        format::{Malformed, Sink as _, Walk, put_text_of},
+        format::{Malformed, Sink as _, Walk, digits, put_text_of},
         overlay::Member,
     },
     vocabulary::{AggregateKey, Origin, Position, RecordedEvent, Version},
@@ -202,27 +202,22 @@ fn pass_id(walk: &mut Walk<'_>) -> Result<(), Malformed> {
 
 fn get_id(walk: &mut Walk<'_>) -> Result<String, Malformed> {
     let start = walk.at();
-    let mut bytes = Vec::with_capacity(36);
-    match walk.number()? {
+    let text = match walk.number()? {
         0 => return Err(Malformed("id: it is missing")),
         UUID => {
             walk.take(16)?;
+            let mut bytes = Vec::with_capacity(36);
             put_text_of(walk.since(start), &mut bytes)?;
+            return String::from_utf8(bytes).map_err(|_| Malformed("id: it is not UTF-8"));
         }
-        HEX => {
-            const DIGITS: &[u8; 16] = b"0123456789abcdef";
-            for byte in walk.array::<16>()? {
-                for digit in [byte >> 4, byte & 0xf] {
-                    bytes.extend(DIGITS.get(usize::from(digit)));
-                }
-            }
-        }
+        HEX => &digits(walk.array()?)[..],
         more => {
             let len = usize::try_from(more - TEXT).map_err(|_| Malformed("count"))?;
-            bytes.extend_from_slice(walk.take(len)?);
+            walk.take(len)?
         }
-    }
-    String::from_utf8(bytes).map_err(|_| Malformed("id: it is not UTF-8"))
+    };
+    let text = std::str::from_utf8(text).map_err(|_| Malformed("id: it is not UTF-8"))?;
+    Ok(text.to_owned())
 }
 
 /// Where the events of a segment begin.
@@ -240,7 +235,7 @@ pub(super) fn read(
     key: &AggregateKey,
     names: &Names,
     wanted: &RangeInclusive<u64>,
-    into: &mut Vec<RecordedEvent>,
+    mut take: impl FnMut(RecordedEvent) -> Result<(), Malformed>,
 ) -> Result<u64, Malformed> {
     let mut walk = Walk::new(body);
     let mut version = start.version;
@@ -269,7 +264,7 @@ pub(super) fn read(
         for index in 0..events {
             let version = version + index;
             match origin.as_ref().filter(|_| wanted.contains(&version)) {
-                Some(origin) => into.push(RecordedEvent {
+                Some(origin) => take(RecordedEvent {
                     key: key.clone(),
                     version: Version(version),
                     position: Position(at.position + index),
@@ -278,7 +273,7 @@ pub(super) fn read(
                     recorded_at: at.time,
                     payload: block.slice_ref(walk.blob()?),
                     origin: Arc::clone(origin),
-                }),
+                })?,
                 None => {
                     Names::pass(Kind::Event, &mut walk)?;
                     walk.number()?;

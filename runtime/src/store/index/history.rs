@@ -74,16 +74,16 @@ impl Page {
 }
 
 impl Index {
-    /// Fills a page with the events of a span.
+    /// The events of a span, as many as go into a page.
     pub(in crate::store) fn history(
         &self,
         key: &AggregateKey,
         wanted: &Wanted,
         span: Span,
-        page: &mut Page,
-    ) -> Result<(), IndexError> {
+        limit: PageLimit,
+    ) -> Result<Page, IndexError> {
         let what = || format!("the events of `{key}` from version {}", span.low);
-        let events = self.read(what, |reading| {
+        self.read(what, |reading| {
             let walk = Walk {
                 reading,
                 key,
@@ -91,15 +91,13 @@ impl Index {
                 hash: wanted.hash(),
                 span,
             };
-            let mut part = Page::new(page.limit, page.direction);
+            let mut part = Page::new(limit, span.direction);
             match span.direction {
                 Direction::Forward => walk.forward(&mut part)?,
                 Direction::Backward => walk.backward(&mut part)?,
             }
             Ok(part)
-        })?;
-        *page = events;
-        Ok(())
+        })
     }
 }
 
@@ -176,17 +174,16 @@ impl Walk<'_> {
         if end < *next {
             return Ok(true);
         }
-        let mut events = Vec::with_capacity((end - *next + 1) as usize);
         let names = &self.reading.view.names;
+        page.events.reserve((end - *next + 1) as usize);
         spot.block()
-            .read(&head, self.key, names, &(*next..=end), &mut events)?;
-        for event in events {
-            if event.version.0 != *next {
-                return Err(MISSING.into());
-            }
-            *next += 1;
-            page.push(event)?;
-        }
+            .read(&head, self.key, names, &(*next..=end), |event| {
+                if event.version.0 != *next {
+                    return Err(MISSING);
+                }
+                *next += 1;
+                page.push(event)
+            })?;
         Ok(true)
     }
 
@@ -238,7 +235,10 @@ impl Walk<'_> {
         let mut events = Vec::new();
         let names = &self.reading.view.names;
         spot.block()
-            .read(&head, self.key, names, &(start..=*left - 1), &mut events)?;
+            .read(&head, self.key, names, &(start..=*left - 1), |event| {
+                events.push(event);
+                Ok(())
+            })?;
         for event in events.into_iter().rev() {
             if event.version.0 + 1 != *left {
                 return Err(MISSING.into());

@@ -37,6 +37,8 @@ pub(super) struct Names {
     rows: Vec<Arc<[u8]>>,
     /// Over all rows.
     pub(super) crc: u32,
+    /// Of each kind, the number that was put last: mostly it is the next one as well.
+    recent: [usize; 4],
 }
 
 impl Names {
@@ -52,11 +54,20 @@ impl Names {
 
     /// Puts a name, given as it is encoded: its number, which it is given when it is new, or itself behind a 0.
     pub(super) fn put(&mut self, kind: Kind, encoded: &[u8], bytes: &mut Vec<u8>) -> Result<(), Malformed> {
+        let recent = self.recent.get(kind as usize).copied().unwrap_or(0);
+        let same = |row: &Arc<[u8]>| row.get(1..) == Some(encoded) && row.first() == Some(&(kind as u8));
+        if recent > 0 && self.rows.get(recent - 1).is_some_and(same) {
+            bytes.number(recent as u64);
+            return Ok(());
+        }
         let mut row = Vec::with_capacity(80);
         row.push(kind as u8);
         row.extend_from_slice(encoded);
         if let Some(number) = self.numbers.get(row.as_slice()) {
             bytes.number(*number);
+            if let Some(recent) = self.recent.get_mut(kind as usize) {
+                *recent = *number as usize;
+            }
         } else if self.len() < NAMES_MAX {
             self.add(&row)?;
             bytes.number(self.len() as u64);

@@ -80,7 +80,10 @@ impl Core {
             Edge::from(segment.after),
             self.log_id,
         );
-        let aggregates = self.write_events(state, segment, &mut names, &mut output)?;
+        let Some(aggregates) = self.write_events(state, segment, &mut names, &mut output)? else {
+            self.clear_unfinished(state)?;
+            return self.write_run(state, segment);
+        };
         let (keys, mut slices) = self.encode_outcomes(segment, &mut output).map_err(damaged)?;
         slices.extend(output.finish(aggregates, keys));
         let mut slices = gather(slices, self.sizes.slice_bytes);
@@ -113,14 +116,15 @@ impl Core {
         Ok(())
     }
 
-    /// Writes all blocks of events; their filter is returned.
+    /// Writes all blocks of events; their filter is returned. None when it turned out on the way that aggregates share
+    /// hashes, which the segment knows from now on.
     fn write_events(
         &self,
         state: &mut State,
         segment: &Segment,
         names: &mut Names,
         output: &mut Output,
-    ) -> Result<Filter, Fault> {
+    ) -> Result<Option<Filter>, Fault> {
         let groups = sorted(segment).map_err(damaged)?;
         let mut filter = self.filter(groups.len() as u64, 0);
         let mut builder = Builder::new(self.sizes.block_bytes);
@@ -128,7 +132,9 @@ impl Core {
         state.unclean = true;
         for (name, hash, newest) in groups.iter() {
             filter.add(hash);
-            segment.members(newest, &mut members).map_err(damaged)?;
+            if !segment.members(newest, &mut members).map_err(damaged)? {
+                return Ok(None);
+            }
             for member in &members {
                 for part in parts(member, builder.part_bytes()).map_err(damaged)? {
                     builder.push(name, member, &part, names).map_err(damaged)?;
@@ -145,7 +151,7 @@ impl Core {
         if !slice.blocks.is_empty() {
             self.write(state, |transaction| slice.write(transaction))?;
         }
-        Ok(filter)
+        Ok(Some(filter))
     }
 
     fn encode_outcomes(

@@ -54,30 +54,29 @@ impl Shared {
                 Direction::Backward => fresh.iter().rev().try_for_each(&mut add),
             }
         };
-        let indexed = |page: &Page| {
-            if span.low > span.high || page.full {
-                return Ok(Vec::new());
+        let indexed = || {
+            if span.low > span.high {
+                return Ok(Page::new(limit, direction));
             }
-            self.indexed(|index| {
-                let mut part = Page::new(limit, direction);
-                index.history(key, &wanted, span, &mut part).map(|()| part.events)
-            })
+            self.indexed(|index| index.history(key, &wanted, span, limit))
         };
-        let mut page = Page::new(limit, direction);
-        match direction {
+        let page = match direction {
             Direction::Forward => {
-                for event in indexed(&page)? {
-                    page.push(event).map_err(damaged)?;
-                }
+                let mut page = indexed()?;
                 fresh_after_index(&mut page, span, fresh).map_err(damaged)?;
+                page
             }
             Direction::Backward => {
+                let mut page = Page::new(limit, direction);
                 fresh(&mut page).map_err(damaged)?;
-                for event in indexed(&page)? {
-                    page.push(event).map_err(damaged)?;
+                if !page.full {
+                    for event in indexed()?.events {
+                        page.push(event).map_err(damaged)?;
+                    }
                 }
+                page
             }
-        }
+        };
         Ok(page.events)
     }
 

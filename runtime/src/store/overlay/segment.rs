@@ -251,8 +251,8 @@ pub(in crate::store) struct Segment {
     /// The newest entry with events of each hash of an aggregate.
     newest: Table,
     outcomes: Table,
-    /// Whether two aggregates share a hash: found out once nothing is added any more.
-    mixed: OnceLock<bool>,
+    /// Set once two aggregates were seen to share a hash.
+    mixed: OnceLock<()>,
 }
 
 impl Segment {
@@ -403,15 +403,7 @@ pub(in crate::store) struct Bound {
 
 impl Segment {
     fn is_mixed(&self) -> bool {
-        *self.mixed.get_or_init(|| {
-            let pages = &self.pages;
-            let entries = pages.0.iter().flat_map(|page| &page.entries);
-            (0..).zip(entries).any(|(number, entry)| {
-                entry.oldest != NONE
-                    && entry.previous != NONE
-                    && pages.name(number) != pages.name(entry.previous)
-            })
-        })
+        self.mixed.get().is_some()
     }
 
     /// The aggregates that have events, each with its hash, its name as it is encoded, and its newest entry.
@@ -431,29 +423,32 @@ impl Segment {
             .collect()
     }
 
-    /// The commits with events of one aggregate, given by its newest entry, oldest first.
+    /// The commits with events of one aggregate, given by its newest entry, oldest first. False when it turns out that
+    /// two aggregates share a hash: then whoever asks begins again, and gets each by itself.
     pub(in crate::store) fn members<'a>(
         &'a self,
         newest: u32,
         into: &mut Vec<Member<'a>>,
-    ) -> Result<(), Malformed> {
+    ) -> Result<bool, Malformed> {
         into.clear();
-        let name = self.pages.name(newest);
+        let mut name = None;
         for (number, entry) in self.pages.chain(newest) {
-            if self.is_mixed() && self.pages.name(number) != name {
-                continue;
+            let canonical = self.pages.canonical(number);
+            let scan = Scan::new(canonical.ok_or(Malformed("overlay: a commit is missing"))?)?;
+            if *name.get_or_insert(scan.aggregate) != scan.aggregate {
+                if self.is_mixed() {
+                    continue;
+                }
+                self.mixed.get_or_init(|| ());
+                return Ok(false);
             }
-            let canonical = self
-                .pages
-                .canonical(number)
-                .ok_or(Malformed("overlay: a commit is missing"))?;
             into.push(Member {
-                scan: Scan::new(canonical)?,
+                scan,
                 first_position: entry.first_position,
             });
         }
         into.reverse();
-        Ok(())
+        Ok(true)
     }
 
     /// The commits with an idempotency key, in the order of the log.
