@@ -9,6 +9,7 @@ mod block;
 mod body;
 mod cache;
 mod core;
+mod cursors;
 mod filter;
 mod history;
 mod keys;
