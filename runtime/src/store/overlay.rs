@@ -106,8 +106,7 @@ impl Overlay {
         if inner.sealed.is_empty() && (all || inner.is_old(self.limit)) {
             inner.cut();
         }
-        let segment = inner.sealed.front().cloned();
-        segment
+        inner.sealed.front().cloned()
     }
 
     /// Forgets the oldest run, which is in the index by now.
