@@ -3,7 +3,7 @@
 //! ```text
 //! cargo run --release -p annals --example store_measure -- DIRECTORY [WHAT]
 //! ```
-//! WHAT is one of `groups`, `chunks`, `segments`, `cold`; all of them without it. DIRECTORY must be on the disk that is
+//! WHAT is one of `groups`, `chunks`, `segments`, `cold`, `hot`, `index`; all of them without it. DIRECTORY must be on the disk that is
 //! to be measured; it is emptied.
 #![expect(
     clippy::unwrap_used,
@@ -97,6 +97,30 @@ struct Written {
 
 /// Appends commits, so many in flight at a time.
 fn write(store: &LocalStore, numbers: std::ops::Range<u64>, in_flight: u64, keyed: bool) -> Written {
+    write_over(store, numbers, in_flight, keyed, AGGREGATES)
+}
+
+fn write_over(
+    store: &LocalStore,
+    numbers: std::ops::Range<u64>,
+    in_flight: u64,
+    keyed: bool,
+    aggregates: u64,
+) -> Written {
+    write_with(store, numbers, in_flight, |number| {
+        let mut commit = commit(number, keyed);
+        commit.key = key(number % aggregates);
+        commit.first_version = Version(number / aggregates + 1);
+        commit
+    })
+}
+
+fn write_with(
+    store: &LocalStore,
+    numbers: std::ops::Range<u64>,
+    in_flight: u64,
+    make: impl Fn(u64) -> Commit,
+) -> Written {
     let window: Arc<Window> = Arc::default();
     let failed = Arc::new(AtomicU64::new(0));
     let latencies: Arc<Mutex<Vec<Duration>>> = Arc::default();
@@ -108,7 +132,7 @@ fn write(store: &LocalStore, numbers: std::ops::Range<u64>, in_flight: u64, keye
         }
         *open += 1;
         drop(open);
-        let commit = commit(number, keyed);
+        let commit = make(number);
         let proposal = Proposal {
             lane_epoch: LaneEpoch(1),
             expected: Version(commit.first_version.0 - 1),
@@ -265,45 +289,173 @@ fn write_and_abort(directory: &Path) {
     std::process::abort();
 }
 
+/// The index's sizes, some of which can be chosen from outside.
+fn index_options() -> StoreOptions {
+    let number =
+        |name: &str, default: usize| std::env::var(name).map_or(default, |text| text.parse().unwrap());
+    let options = StoreOptions::default();
+    StoreOptions {
+        index_block_bytes: number("INDEX_BLOCK_KIB", options.index_block_bytes >> 10) << 10,
+        index_merge_runs: number("INDEX_MERGE_RUNS", options.index_merge_runs),
+        ..options
+    }
+}
+
+/// What a thread of this process has used of the processor, seconds.
+fn processor_seconds(thread: &str) -> f64 {
+    let tasks = fs::read_dir("/proc/self/task").unwrap();
+    let of_thread = tasks.map(|task| task.unwrap().path()).filter(|task| {
+        let name = fs::read_to_string(task.join("comm")).unwrap_or_default();
+        name.trim() == thread
+    });
+    let nanoseconds = of_thread.map(|task| {
+        let stat = fs::read_to_string(task.join("schedstat")).unwrap_or_default();
+        stat.split(' ')
+            .next()
+            .and_then(|used| used.parse::<f64>().ok())
+            .unwrap_or(0.0)
+    });
+    nanoseconds.sum::<f64>() / 1e9
+}
+
+/// The most memory this process has had at a time, and what it has now, MiB.
+fn memory_mib() -> (u64, u64) {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let of = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1_024
+    };
+    (of("VmHWM:"), of("VmRSS:"))
+}
+
+/// Waits until the indexer has nothing left to do, and says what it has used, seconds.
+fn wait_for_indexer() -> f64 {
+    let mut used = processor_seconds("store-indexer");
+    loop {
+        std::thread::sleep(Duration::from_millis(1_500));
+        let now = processor_seconds("store-indexer");
+        if now - used < 0.003 {
+            return now;
+        }
+        used = now;
+    }
+}
+
+/// What the index costs: processor time of its thread for runs and merges, memory, and its file.
+fn index(directory: &Path) {
+    let count: u64 = std::env::var("EVENTS").map_or(1_000_000, |count| count.parse().unwrap());
+    println!(
+        "\naggregates | commits/s | p99 | worst | indexer, µs/event | writer, µs/event | index B/ev | log B/ev | most memory | memory | open, clean"
+    );
+    for aggregates in [10_000, 1_000_000] {
+        let store = fresh(directory, index_options());
+        let before = processor_seconds("store-indexer");
+        let written = write_over(&store, 0..count, 512, true, aggregates);
+        let writer = processor_seconds("store-writer");
+        let used = wait_for_indexer() - before;
+        let (most, now) = memory_mib();
+        store.close();
+        drop(store);
+        let per_event = |name: &str| size(&directory.join(name)) as f64 / count as f64;
+        let started = Instant::now();
+        drop(LocalStore::open(directory, index_options()).unwrap());
+        println!(
+            "{aggregates} | {:.0} | {:.2?} | {:.2?} | {:.2} | {:.2} | {:.0} | {:.0} | {most} MiB | {now} MiB | {:.2?}",
+            count as f64 / written.seconds,
+            written.p99,
+            written.worst,
+            used * 1e6 / count as f64,
+            writer * 1e6 / count as f64,
+            per_event("index.redb"),
+            per_event("log"),
+            started.elapsed()
+        );
+    }
+}
+
+fn history(store: &LocalStore, key: &AggregateKey, from: u64) -> usize {
+    let limit = PageLimit {
+        events: 1_000,
+        bytes: 8 << 20,
+    };
+    store
+        .history(key, Version(from), Direction::Forward, limit)
+        .unwrap()
+        .len()
+}
+
 fn cold(directory: &Path) {
-    println!("\nevents per run | write, commits/s | p99 | first touch, aggregates/s | log B/ev | index B/ev");
+    println!(
+        "\nevents per run | write, commits/s | p99 | first touch, aggregates/s | a keyed miss, ns | log B/ev | index B/ev"
+    );
     for run_events in [16_384, 65_536, 262_144] {
         let count = AGGREGATES * 100;
         let options = StoreOptions {
             run_events,
-            run_bytes: 1 << 30,
-            overlay_bytes: 1 << 30,
-            ..StoreOptions::default()
+            ..index_options()
         };
         let store = fresh(directory, options.clone());
         let written = write(&store, 0..count, 512, true);
+        wait_for_indexer();
         store.close();
         drop(store);
         let store = LocalStore::open(directory, options).unwrap();
         let started = Instant::now();
         for index in 0..AGGREGATES {
-            let limit = PageLimit {
-                events: 1_000,
-                bytes: 8 << 20,
-            };
-            let history = store
-                .history(
-                    &key(index * 7_919 % AGGREGATES),
-                    Version(1),
-                    Direction::Forward,
-                    limit,
+            let found = history(&store, &key(index * 7_919 % AGGREGATES), 1);
+            assert_eq!(found, 100, "every aggregate has its events");
+        }
+        let touched = started.elapsed().as_secs_f64();
+        let unknown: Vec<_> = (0..100_000)
+            .map(|number| {
+                (
+                    key(number % AGGREGATES),
+                    IdempotencyKey::parse(&uuid(u64::MAX >> 20 | number)).unwrap(),
                 )
-                .unwrap();
-            assert_eq!(history.len(), 100, "every aggregate has its events");
+            })
+            .collect();
+        let started = Instant::now();
+        for (key, unknown) in &unknown {
+            assert!(store.outcome(key, unknown).unwrap().is_none(), "nobody used it");
         }
         println!(
-            "{run_events} | {:.0} | {:.2?} | {:.0} | {:.0} | {:.0}",
+            "{run_events} | {:.0} | {:.2?} | {:.0} | {:.0} | {:.0} | {:.0}",
             count as f64 / written.seconds,
             written.p99,
-            AGGREGATES as f64 / started.elapsed().as_secs_f64(),
+            AGGREGATES as f64 / touched,
+            started.elapsed().as_nanos() as f64 / unknown.len() as f64,
             size(&directory.join("log")) as f64 / count as f64,
             size(&directory.join("index.redb")) as f64 / count as f64
         );
+    }
+}
+
+/// One aggregate with a million events, written between as many of others.
+fn hot(directory: &Path) {
+    println!("\none of 2,000,000 events is another's | read again by 1,000, events/s");
+    let store = fresh(directory, index_options());
+    write_with(&store, 0..2_000_000, 512, |number| {
+        let mut commit = commit(number, false);
+        if number % 2 == 0 {
+            commit.key = key(u64::MAX >> 44);
+            commit.first_version = Version(number / 2 + 1);
+        } else {
+            commit.key = key(number / 2 % AGGREGATES);
+            commit.first_version = Version(number / 2 / AGGREGATES + 1);
+        }
+        commit
+    });
+    wait_for_indexer();
+    store.close();
+    drop(store);
+    let store = LocalStore::open(directory, index_options()).unwrap();
+    for round in ["first", "again"] {
+        let started = Instant::now();
+        let mut from = 1;
+        while from <= 1_000_000 {
+            from += history(&store, &key(u64::MAX >> 44), from) as u64;
+        }
+        println!("{round} | {:.0}", 1e6 / started.elapsed().as_secs_f64());
     }
 }
 
@@ -323,6 +475,8 @@ fn main() {
         ("chunks", chunks),
         ("segments", segments),
         ("cold", cold),
+        ("hot", hot),
+        ("index", index),
     ] {
         if wanted(name) {
             measure(&directory);

@@ -23,11 +23,12 @@ use super::{
     AppendError, CommitListener, Completion, Direction, EventStore, FeedFilter, FeedPage, Head, LogIdentity,
     OpenError, PageLimit, Proposal, ReadError, Snapshot, StoreOptions, StoredModule,
     file::DataDirectory,
+    format::Malformed,
     index::{Index, IndexError},
     listeners::Listeners,
     log::Log,
     meta::Meta,
-    overlay::{Overlay, RunLimit},
+    overlay::Overlay,
     queue::{BatchLimit, Queue},
     undecided::Undecided,
 };
@@ -111,20 +112,14 @@ impl Drop for LocalStore {
 }
 
 impl Shared {
-    fn run_limit(&self) -> RunLimit {
-        RunLimit {
-            events: self.options.run_events,
-            bytes: self.options.run_bytes,
-            after: self.options.run_after,
-        }
-    }
-
     fn head(&self, key: &AggregateKey) -> Result<Head, ReadError> {
         self.undecided.check(key)?;
-        if let Some(newest) = self.overlay.newest(key) {
-            return Ok(head_after(&newest));
+        let wanted = self.overlay.wanted(key);
+        match self.overlay.head(&wanted) {
+            Ok(Some(head)) => Ok(head),
+            Ok(None) => self.indexed(|index| index.head(key, &wanted)),
+            Err(error) => Err(unreadable(key, &error)),
         }
-        self.indexed(|index| index.head(key))
     }
 
     fn outcome(
@@ -132,32 +127,29 @@ impl Shared {
         key: &AggregateKey,
         idempotency: &IdempotencyKey,
     ) -> Result<Option<Arc<Committed>>, ReadError> {
-        if let Some(found) = self.overlay.outcome(key, idempotency) {
+        let wanted = self.overlay.wanted(key);
+        let hash = self.overlay.outcome_hash(&wanted, idempotency);
+        let found = self.overlay.outcome(&wanted, hash, idempotency);
+        if let Some(found) = found.map_err(|error| unreadable(key, &error))? {
             return Ok(Some(found));
         }
         self.undecided.check(key)?;
-        let Some((chunk, ordinal, position)) = self.indexed(|index| index.outcome(key, idempotency))? else {
-            return Ok(None);
-        };
-        let damaged = |problem: String| ReadError::Damaged {
-            what: format!("a commit of `{key}` in chunk {chunk}: {problem}"),
-        };
-        let found = self
-            .log
-            .chunk(chunk)?
-            .read_one(ordinal, position)
-            .map_err(|error| damaged(error.to_string()))?;
-        let is_it = found.commit.key == *key
-            && found
-                .commit
-                .idempotency
-                .as_ref()
-                .is_some_and(|record| record.key == *idempotency);
-        if is_it {
-            Ok(Some(found))
-        } else {
-            Err(damaged("it is another one than the index says".to_owned()))
+        for (chunk, ordinal, position) in self.indexed(|index| index.outcomes(key, hash))? {
+            let damaged = |error: Malformed| ReadError::Damaged {
+                what: format!("a commit of `{key}` in chunk {chunk}: {error}"),
+            };
+            let found = self
+                .log
+                .chunk(chunk)?
+                .read_one(ordinal, position)
+                .map_err(damaged)?;
+            // Another one may have the same hash.
+            let record = found.commit.idempotency.as_ref();
+            if found.commit.key == *key && record.is_some_and(|record| record.key == *idempotency) {
+                return Ok(Some(found));
+            }
         }
+        Ok(None)
     }
 
     /// Asks the index. When it is damaged, it is rebuilt behind, and a small one is ready in time for another try.
@@ -176,6 +168,13 @@ impl Shared {
             }
             other => Ok(other?),
         }
+    }
+}
+
+/// Bytes in memory that do not say what they should.
+fn unreadable(key: &AggregateKey, error: &Malformed) -> ReadError {
+    ReadError::Damaged {
+        what: format!("the newest commits of `{key}`: {error}"),
     }
 }
 

@@ -1,83 +1,48 @@
 //! What is durable in the log and not in the index yet: in memory, bounded, and read before the index, so that a
 //! commit which is on its way from here to there is seen in one of the two.
+//!
+//! The newest commits are in a segment that is added to; the others in sealed ones, each of which becomes a run of the
+//! index. The lock is held for look-ups only: whoever looks at many commits does so in a segment that is sealed, or in
+//! the pages of the newest one as they were.
+
+mod segment;
+mod table;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use super::{Direction, format::Mark, log::Packed};
-use crate::vocabulary::{AggregateKey, Committed, IdempotencyKey, Version};
+pub(super) use self::segment::{Fresh, Member, Place, Segment, Wanted};
+use bytes::Bytes;
 
-/// One chunk's commits.
-#[derive(Debug, Clone)]
-pub(super) struct Fresh {
-    /// The chunk.
-    pub(super) chunk: u64,
-    /// The log before it.
-    pub(super) before: Mark,
-    /// The log behind it.
-    pub(super) after: Mark,
-    /// Its commits, in order.
-    pub(super) commits: Vec<Arc<Committed>>,
-    bytes: usize,
-    events: usize,
-}
-
-impl Fresh {
-    /// The commits of a chunk.
-    pub(super) fn new(before: Mark, after: Mark, commits: Vec<Arc<Committed>>) -> Self {
-        Self {
-            chunk: before.chunk,
-            before,
-            after,
-            bytes: commits.iter().map(|committed| memory_of(committed)).sum(),
-            events: commits
-                .iter()
-                .map(|committed| committed.commit.events.len())
-                .sum(),
-            commits,
-        }
-    }
-}
-
-impl From<Packed> for Fresh {
-    fn from(packed: Packed) -> Self {
-        Self::new(packed.before, packed.after, packed.commits)
-    }
-}
-
-/// Roughly what a commit takes in memory.
-fn memory_of(committed: &Committed) -> usize {
-    let commit = &committed.commit;
-    let events: usize = commit.events.iter().map(|event| event.payload.len() + 96).sum();
-    768 + events + commit.command.payload.as_ref().map_or(0, bytes::Bytes::len)
-}
+use super::{
+    Direction, Head,
+    format::{Hashing, Malformed, Mark, Sink as _, Walk, text_of},
+};
+use crate::vocabulary::{AggregateId, AggregateKey, AggregateType, Committed, IdempotencyKey};
 
 /// The commits that wait for the index.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Overlay {
+    hashing: Hashing,
+    limit: RunLimit,
     inner: Mutex<Inner>,
     /// Told when something came, went, or is asked of the indexer.
     changed: Condvar,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
-    aggregates: HashMap<AggregateKey, Recent>,
-    waiting: VecDeque<Fresh>,
-    bytes: usize,
-    events: usize,
+    /// The oldest first.
+    sealed: VecDeque<Arc<Segment>>,
+    newest: Segment,
+    /// What the sealed ones take.
+    sealed_bytes: usize,
+    /// Since when the newest segment has something.
     since: Option<Instant>,
     hurry: bool,
-}
-
-/// The newest commits of one aggregate.
-#[derive(Debug, Default)]
-struct Recent {
-    with_events: VecDeque<Arc<Committed>>,
-    outcomes: HashMap<IdempotencyKey, Arc<Committed>>,
 }
 
 /// When the indexer should begin.
@@ -92,60 +57,86 @@ pub(super) struct RunLimit {
 }
 
 impl Overlay {
+    /// Nothing yet.
+    pub(super) fn new(hashing: Hashing, limit: RunLimit) -> Self {
+        Self {
+            hashing,
+            limit,
+            inner: Mutex::new(Inner {
+                sealed: VecDeque::new(),
+                newest: Segment::new(Mark::START),
+                sealed_bytes: 0,
+                since: None,
+                hurry: false,
+            }),
+            changed: Condvar::new(),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A chunk that is to be added once it is durable; its body is known to be good.
+    pub(super) fn fresh(&self, before: Mark, after: Mark, body: Bytes) -> Result<Fresh, Malformed> {
+        Fresh::new(self.hashing, before, after, body)
     }
 
     /// Adds chunks that are durable.
     pub(super) fn add(&self, chunks: Vec<Fresh>) {
         let mut inner = self.lock();
+        let mut is_run = false;
         for chunk in chunks {
-            for committed in &chunk.commits {
-                let recent = inner.aggregates.entry(committed.commit.key.clone()).or_default();
-                if let Some(record) = &committed.commit.idempotency {
-                    recent.outcomes.insert(record.key.clone(), Arc::clone(committed));
-                }
-                if !committed.commit.events.is_empty() {
-                    recent.with_events.push_back(Arc::clone(committed));
-                }
+            inner.newest.add(chunk);
+            inner.since.get_or_insert_with(Instant::now);
+            if inner.newest.events >= self.limit.events || inner.newest.bytes >= self.limit.bytes {
+                inner.cut();
+                is_run = true;
             }
-            inner.bytes += chunk.bytes;
-            inner.events += chunk.events;
-            inner.waiting.push_back(chunk);
         }
-        inner.since.get_or_insert_with(Instant::now);
         drop(inner);
-        self.changed.notify_all();
+        if is_run {
+            self.changed.notify_all();
+        }
     }
 
-    /// Forgets chunks that are in the index by now.
-    pub(super) fn remove_before(&self, chunk: u64) {
+    /// The oldest run that is due, or with `all` whatever there is.
+    pub(super) fn oldest(&self, all: bool) -> Option<Arc<Segment>> {
         let mut inner = self.lock();
-        while inner.waiting.front().is_some_and(|waiting| waiting.chunk < chunk) {
-            let Some(gone) = inner.waiting.pop_front() else {
-                break;
-            };
-            inner.bytes -= gone.bytes;
-            inner.events -= gone.events;
-            for committed in gone.commits {
-                inner.forget(&committed);
-            }
+        if inner.sealed.is_empty() && (all || inner.is_old(self.limit)) {
+            inner.cut();
         }
-        inner.since = (!inner.waiting.is_empty()).then(Instant::now);
+        inner.sealed.front().cloned()
+    }
+
+    /// Forgets the oldest run, which is in the index by now.
+    pub(super) fn remove(&self, run: &Arc<Segment>) {
+        let mut inner = self.lock();
+        if inner
+            .sealed
+            .front()
+            .is_some_and(|oldest| Arc::ptr_eq(oldest, run))
+        {
+            inner.sealed.pop_front();
+            inner.sealed_bytes -= run.bytes;
+        }
         drop(inner);
         self.changed.notify_all();
     }
 
     /// Waits until there is room. False when there is none after this time.
     pub(super) fn wait_for_room(&self, bytes_max: usize, patience: Duration) -> bool {
-        let give_up = Instant::now() + patience;
         let mut inner = self.lock();
-        while inner.bytes >= bytes_max {
+        if inner.bytes() < bytes_max {
+            return true;
+        }
+        let give_up = Instant::now() + patience;
+        while inner.bytes() >= bytes_max {
             let left = give_up.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return false;
             }
-            inner.hurry = true;
+            inner.cut();
             self.changed.notify_all();
             let waited = self.changed.wait_timeout(inner, left);
             inner = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -153,35 +144,22 @@ impl Overlay {
         true
     }
 
-    /// Whether as much waits as makes a run.
-    pub(super) fn is_run(&self, limit: RunLimit) -> bool {
-        self.lock().is_run(limit)
-    }
-
-    /// Whether the writer has to wait.
-    pub(super) fn is_crowded(&self, bytes_max: usize) -> bool {
-        self.lock().bytes >= bytes_max
-    }
-
-    /// How many chunks wait.
-    pub(super) fn waiting(&self) -> usize {
-        self.lock().waiting.len()
-    }
-
     /// Where the oldest chunk begins that waits.
     pub(super) fn begins_at(&self) -> Option<Mark> {
-        self.lock().waiting.front().map(|oldest| oldest.before)
+        let inner = self.lock();
+        let newest = (!inner.newest.is_empty()).then_some(inner.newest.before);
+        inner.sealed.front().map(|oldest| oldest.before).or(newest)
     }
 
     /// Waits until there is a run to be made, or for at most so long.
-    pub(super) fn wait_for_run(&self, limit: RunLimit, at_most: Duration) {
+    pub(super) fn wait_for_run(&self, at_most: Duration) {
         let give_up = Instant::now() + at_most;
         let mut inner = self.lock();
-        while !inner.is_run(limit) && !inner.hurry {
-            let due = inner
-                .since
-                .map_or(give_up, |since| give_up.min(since + limit.after));
-            let left = due.saturating_duration_since(Instant::now());
+        while !inner.is_run(self.limit) && !inner.hurry {
+            let due = inner.since.and_then(|since| since.checked_add(self.limit.after));
+            let left = due
+                .map_or(give_up, |due| due.min(give_up))
+                .saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
@@ -197,108 +175,146 @@ impl Overlay {
         self.changed.notify_all();
     }
 
-    /// The oldest chunks, up to a size; at least one when there is one.
-    pub(super) fn oldest(&self, limit: RunLimit) -> Vec<Fresh> {
-        let inner = self.lock();
-        let (mut events, mut bytes) = (0, 0);
-        let mut run = Vec::new();
-        for chunk in &inner.waiting {
-            if events >= limit.events || bytes >= limit.bytes {
-                break;
-            }
-            events += chunk.events;
-            bytes += chunk.bytes;
-            run.push(chunk.clone());
-        }
-        run
+    /// What is looked for when an aggregate is.
+    pub(super) fn wanted(&self, key: &AggregateKey) -> Wanted {
+        Wanted::new(self.hashing, key)
     }
 
-    /// The newest commit with events of an aggregate.
-    pub(super) fn newest(&self, key: &AggregateKey) -> Option<Arc<Committed>> {
+    /// Where an aggregate stands, when it has events here.
+    pub(super) fn head(&self, wanted: &Wanted) -> Result<Option<Head>, Malformed> {
         let inner = self.lock();
-        inner
-            .aggregates
-            .get(key)
-            .and_then(|recent| recent.with_events.back().cloned())
+        let place = inner.newest_first().find_map(|segment| segment.newest(wanted));
+        drop(inner);
+        place.map(|place| place.head()).transpose()
     }
 
-    /// The commits of an aggregate that hold versions from `low` to `high`, at most so many from the end asked for;
-    /// with the first version of the aggregate that is here, everything below being in the index.
+    /// The commits of an aggregate that hold versions from `low` to `high`, oldest first, of which at most about so
+    /// many from the end asked for; with the first version of the aggregate that is here, everything below being in
+    /// the index.
     pub(super) fn commits(
         &self,
-        key: &AggregateKey,
-        (low, high): (Version, Version),
+        wanted: &Wanted,
+        (low, high): (u64, u64),
         direction: Direction,
-        count: usize,
-    ) -> Option<(Version, Vec<Arc<Committed>>)> {
+        count: u64,
+    ) -> Result<Option<(u64, Vec<Place>)>, Malformed> {
+        let mut chains = Vec::new();
         let inner = self.lock();
-        let recent = inner.aggregates.get(key)?;
-        let first = recent.with_events.front()?.commit.first_version;
-        let start = recent
-            .with_events
-            .partition_point(|committed| committed.commit.last_version() < low);
-        let end = recent
-            .with_events
-            .partition_point(|committed| committed.commit.first_version <= high);
-        let range = recent.with_events.range(start..end.max(start)).cloned();
-        let commits = match direction {
-            Direction::Forward => range.take(count).collect(),
-            Direction::Backward => range.rev().take(count).collect(),
+        for segment in &inner.sealed {
+            chains.extend(segment.chain(wanted).map(|chain| (chain, segment.pages())));
+        }
+        chains.extend(
+            inner
+                .newest
+                .chain(wanted)
+                .map(|chain| (chain, inner.newest.pages())),
+        );
+        drop(inner);
+        let Some((oldest, _)) = chains.first() else {
+            return Ok(None);
         };
-        Some((first, commits))
+        let first = oldest.first;
+        let (low, high) = match direction {
+            Direction::Forward => (low.max(first), high.min(low.max(first).saturating_add(count))),
+            Direction::Backward => {
+                let head = self.head(wanted)?.map_or(0, |head| head.version.0);
+                (low.max(high.min(head).saturating_sub(count)), high)
+            }
+        };
+        let found = chains
+            .iter()
+            .flat_map(|(chain, pages)| pages.between(chain, low, high));
+        Ok(Some((first, found.collect())))
     }
 
-    /// The commit that an idempotency key is bound to.
-    pub(super) fn outcome(&self, key: &AggregateKey, idempotency: &IdempotencyKey) -> Option<Arc<Committed>> {
+    /// The hash of an aggregate's idempotency key.
+    pub(super) fn outcome_hash(&self, wanted: &Wanted, idempotency: &IdempotencyKey) -> u64 {
+        self.hashing
+            .outcome(wanted.hash(), &encoded(idempotency.as_str()))
+    }
+
+    /// The commit that an idempotency key, given with its hash, is bound to.
+    pub(super) fn outcome(
+        &self,
+        wanted: &Wanted,
+        hash: u64,
+        idempotency: &IdempotencyKey,
+    ) -> Result<Option<Arc<Committed>>, Malformed> {
         let inner = self.lock();
-        inner
-            .aggregates
-            .get(key)
-            .and_then(|recent| recent.outcomes.get(idempotency).cloned())
+        let found = inner
+            .newest_first()
+            .find_map(|segment| segment.outcome(wanted, hash, idempotency));
+        drop(inner);
+        found.map(|place| place.commit()).transpose()
     }
 
-    /// The aggregates that have something here, in order, with their newest commit.
+    /// The aggregates of a type after an id that have something here, in order, with where they stand; at most so many.
     pub(super) fn aggregates(
         &self,
-        mut wanted: impl FnMut(&AggregateKey) -> bool,
-    ) -> Vec<(AggregateKey, Arc<Committed>)> {
+        aggregate_type: &AggregateType,
+        after: Option<&AggregateId>,
+        limit: usize,
+    ) -> Result<Vec<(AggregateId, Head)>, Malformed> {
         let inner = self.lock();
-        let mut found: Vec<_> = inner
-            .aggregates
-            .iter()
-            .filter(|(key, _)| wanted(key))
-            .filter_map(|(key, recent)| Some((key.clone(), recent.with_events.back().cloned()?)))
-            .collect();
+        let mut segments: Vec<_> = inner.sealed.iter().map(|segment| segment.pages()).collect();
+        segments.push(inner.newest.pages());
         drop(inner);
-        found.sort_by(|(a, _), (b, _)| a.cmp(b));
-        found
+        let of_type = encoded(aggregate_type.as_str());
+        let mut found = BTreeMap::new();
+        for pages in segments.iter().rev() {
+            for (name, place) in pages.newest_of(&of_type) {
+                let id = Walk::new(name.get(of_type.len()..).unwrap_or_default()).text()?;
+                let id = text_of(id)?;
+                if after.is_some_and(|after| *id <= *after.as_str()) {
+                    continue;
+                }
+                found.entry(id.into_owned()).or_insert(place);
+                if found.len() > limit {
+                    found.pop_last();
+                }
+            }
+        }
+        let parsed = found.into_iter().map(|(id, place)| {
+            let id = AggregateId::parse(&id).map_err(|_| Malformed("aggregate id"))?;
+            Ok((id, place.head()?))
+        });
+        parsed.collect()
     }
 }
 
+/// A text as it stands in a commit.
+fn encoded(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(64);
+    bytes.text(text);
+    bytes
+}
+
 impl Inner {
-    fn is_run(&self, limit: RunLimit) -> bool {
-        self.events >= limit.events
-            || self.bytes >= limit.bytes
-            || self.since.is_some_and(|since| since.elapsed() >= limit.after)
+    fn newest_first(&self) -> impl Iterator<Item = &Segment> {
+        std::iter::once(&self.newest).chain(self.sealed.iter().rev().map(|segment| &**segment))
     }
 
-    fn forget(&mut self, committed: &Arc<Committed>) {
-        let key = &committed.commit.key;
-        let Some(recent) = self.aggregates.get_mut(key) else {
+    fn bytes(&self) -> usize {
+        self.sealed_bytes + self.newest.bytes
+    }
+
+    fn is_old(&self, limit: RunLimit) -> bool {
+        self.since.is_some_and(|since| since.elapsed() >= limit.after)
+    }
+
+    fn is_run(&self, limit: RunLimit) -> bool {
+        !self.sealed.is_empty() || self.is_old(limit)
+    }
+
+    /// Makes the newest segment a run.
+    fn cut(&mut self) {
+        if self.newest.is_empty() {
             return;
-        };
-        if recent
-            .with_events
-            .front()
-            .is_some_and(|oldest| Arc::ptr_eq(oldest, committed))
-        {
-            recent.with_events.pop_front();
         }
-        if let Some(record) = &committed.commit.idempotency {
-            recent.outcomes.remove(&record.key);
-        }
-        if recent.with_events.is_empty() && recent.outcomes.is_empty() {
-            self.aggregates.remove(key);
-        }
+        let after = self.newest.after;
+        let segment = std::mem::replace(&mut self.newest, Segment::new(after));
+        self.sealed_bytes += segment.bytes;
+        self.sealed.push_back(Arc::new(segment));
+        self.since = None;
     }
 }

@@ -14,8 +14,8 @@ use bytes::{BufMut, Bytes};
 #[error("malformed {0}")]
 pub(in crate::store) struct Malformed(pub(in crate::store) &'static str);
 
-const UUID: u64 = 1;
-const TEXT: u64 = 2;
+pub(super) const UUID: u64 = 1;
+pub(super) const TEXT: u64 = 2;
 
 /// Where bytes are put.
 pub(in crate::store) trait Sink {
@@ -178,11 +178,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What is left.
-    pub(in crate::store) fn rest(self) -> &'a [u8] {
-        self.whole.get(self.at..).unwrap_or_default()
-    }
-
     /// Nothing may be left.
     pub(in crate::store) fn end(self) -> Result<(), Malformed> {
         if self.at == self.whole.len() {
@@ -221,7 +216,7 @@ fn uuid_from(text: &str) -> Option<[u8; 16]> {
     Some(uuid)
 }
 
-fn uuid_text(uuid: [u8; 16]) -> String {
+pub(super) fn uuid_text(uuid: [u8; 16]) -> String {
     let mut text = String::with_capacity(36);
     for byte in uuid {
         if HYPHENS.contains(&text.len()) {

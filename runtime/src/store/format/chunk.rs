@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{FORMAT, Malformed, Mark, Reader, checksum, decode_commit, encode_commit};
+use super::{FORMAT, Frames, Malformed, Mark, Reader, Scan, checksum, decode_commit, encode_commit};
 use crate::vocabulary::{Commit, Committed, Epoch, LogId, Position};
 
 /// What a chunk takes beside its commits.
@@ -135,6 +135,33 @@ impl Chunk {
             chain_after,
             body,
         })
+    }
+
+    /// Its commits as they are encoded.
+    pub(in crate::store) fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// Checks every commit and the chain over all of them, and says where the log is behind it.
+    pub(in crate::store) fn check_all(&self) -> Result<Mark, Malformed> {
+        let mut after = self.before;
+        let mut commits = 0;
+        for frame in Frames::of_body(&self.body) {
+            let (at, canonical) = frame?;
+            let found = self.body.get(at + 4..).and_then(<[u8]>::first_chunk::<4>);
+            let len = u32::try_from(canonical.len()).unwrap_or(u32::MAX).to_be_bytes();
+            let crc = frame_crc(canonical, len, self.log_id, after.position);
+            if found != Some(&crc.to_be_bytes()) {
+                return Err(Malformed("commit: its checksum does not match"));
+            }
+            after.pass(canonical, Scan::new(canonical)?.events);
+            commits += 1;
+        }
+        if commits != self.commits || after.chain != self.chain_after {
+            return Err(Malformed("chunk: its commits do not match the hash chain"));
+        }
+        after.chunk += 1;
+        Ok(after)
     }
 
     /// How many bytes its commits take.

@@ -4,12 +4,14 @@ mod bytes;
 mod chunk;
 mod mark;
 mod record;
+mod scan;
 
 pub(super) use self::{
     bytes::{Malformed, Reader, Sink},
     chunk::{CHUNK_HEADER_BYTES, Chunk, ChunkBuilder, canonical},
     mark::Mark,
     record::{decode_commit, encode_commit},
+    scan::{Frames, Hashing, Scan, Walk, aggregate_bytes, aggregate_of, digits, put_text_of, text_of},
 };
 
 /// The newest format of chunks, records and files that this version writes and reads.

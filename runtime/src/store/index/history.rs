@@ -1,14 +1,17 @@
-//! The events of one aggregate, out of its blocks.
+//! The events of one aggregate, out of the runs.
 
-use std::ops::RangeInclusive;
-
-use redb::ReadTransaction;
-
-use super::{EVENTS, Index, IndexError, block, keys};
+use super::{
+    Index, IndexError,
+    core::Trouble,
+    keys,
+    reads::{Reading, Spot},
+};
 use crate::{
-    store::{Direction, PageLimit, format::Malformed},
+    store::{Direction, PageLimit, format::Malformed, overlay::Wanted},
     vocabulary::{AggregateKey, RecordedEvent, Version},
 };
+
+const MISSING: Malformed = Malformed("history: a version is missing");
 
 /// Which versions are wanted: all from the index's side of a history.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +59,7 @@ impl Page {
             Direction::Backward => last.version.0 - 1,
         });
         if expected.is_some_and(|expected| expected != event.version.0) {
-            return Err(Malformed("history: a version is missing"));
+            return Err(MISSING);
         }
         self.bytes += event.payload.len();
         let fits = self.events.is_empty()
@@ -71,128 +74,182 @@ impl Page {
 }
 
 impl Index {
-    /// Fills a page with the events of a span.
+    /// The events of a span, as many as go into a page.
     pub(in crate::store) fn history(
         &self,
         key: &AggregateKey,
+        wanted: &Wanted,
         span: Span,
-        page: &mut Page,
-    ) -> Result<(), IndexError> {
-        let what = format!("the events of `{key}` from version {}", span.low);
-        self.read(&what, |transaction| {
-            let high = if span.certain {
-                span.high
-            } else {
-                match self.head_in(transaction, key)? {
-                    Ok(head) => head.version.min(span.high),
-                    Err(error) => return Ok(Err(error)),
-                }
+        limit: PageLimit,
+    ) -> Result<Page, IndexError> {
+        let what = || format!("the events of `{key}` from version {}", span.low);
+        self.read(what, |reading| {
+            let walk = Walk {
+                reading,
+                key,
+                name: &keys::aggregate(key),
+                hash: wanted.hash(),
+                span,
             };
-            if high < span.low {
-                return Ok(Ok(()));
-            }
+            let mut part = Page::new(limit, span.direction);
             match span.direction {
-                Direction::Forward => self.forward(transaction, key, span.low..=high, page),
-                Direction::Backward => self.backward(transaction, key, span.low..=high, page),
+                Direction::Forward => walk.forward(&mut part)?,
+                Direction::Backward => walk.backward(&mut part)?,
             }
+            Ok(part)
         })
-    }
-
-    fn forward(
-        &self,
-        transaction: &ReadTransaction,
-        key: &AggregateKey,
-        versions: RangeInclusive<Version>,
-        page: &mut Page,
-    ) -> Result<Result<(), Malformed>, redb::Error> {
-        let table = transaction.open_table(EVENTS)?;
-        let prefix = keys::aggregate(key);
-        let low = keys::events(key, *versions.start());
-        let high = keys::events(key, *versions.end());
-        let first = table
-            .range::<&[u8]>(prefix.as_slice()..=low.as_slice())?
-            .next_back()
-            .transpose()?
-            .map_or(low, |(first, _)| first.value().to_vec());
-        let mut next = *versions.start();
-        for row in table.range::<&[u8]>(first.as_slice()..=high.as_slice())? {
-            let (row_key, value) = row?;
-            let events = match self.block(row_key.value(), value.value(), key, &prefix) {
-                Ok(events) => events,
-                Err(error) => return Ok(Err(error)),
-            };
-            for event in events
-                .into_iter()
-                .filter(|event| versions.contains(&event.version))
-            {
-                if event.version != next {
-                    return Ok(Err(Malformed("history: a version is missing")));
-                }
-                next = next.plus(1);
-                if let Err(error) = page.push(event) {
-                    return Ok(Err(error));
-                }
-            }
-            if page.full {
-                return Ok(Ok(()));
-            }
-        }
-        Ok(complete(next == versions.end().plus(1)))
-    }
-
-    fn backward(
-        &self,
-        transaction: &ReadTransaction,
-        key: &AggregateKey,
-        versions: RangeInclusive<Version>,
-        page: &mut Page,
-    ) -> Result<Result<(), Malformed>, redb::Error> {
-        let table = transaction.open_table(EVENTS)?;
-        let prefix = keys::aggregate(key);
-        let high = keys::events(key, *versions.end());
-        let mut left = versions.end().plus(1);
-        for row in table.range::<&[u8]>(prefix.as_slice()..=high.as_slice())?.rev() {
-            let (row_key, value) = row?;
-            let events = match self.block(row_key.value(), value.value(), key, &prefix) {
-                Ok(events) => events,
-                Err(error) => return Ok(Err(error)),
-            };
-            for event in events
-                .into_iter()
-                .rev()
-                .filter(|event| versions.contains(&event.version))
-            {
-                if event.version.plus(1) != left {
-                    return Ok(Err(Malformed("history: a version is missing")));
-                }
-                left = event.version;
-                if let Err(error) = page.push(event) {
-                    return Ok(Err(error));
-                }
-            }
-            if page.full || left <= *versions.start() {
-                return Ok(Ok(()));
-            }
-        }
-        Ok(complete(left <= *versions.start()))
-    }
-
-    fn block(
-        &self,
-        row_key: &[u8],
-        value: &[u8],
-        key: &AggregateKey,
-        prefix: &[u8],
-    ) -> Result<Vec<RecordedEvent>, Malformed> {
-        let first = keys::version_of(row_key, prefix).ok_or(Malformed("key of a block"))?;
-        block::decode(&self.unseal(value, row_key)?, key, first)
     }
 }
 
-fn complete(is: bool) -> Result<(), Malformed> {
-    if is {
+struct Walk<'a> {
+    reading: &'a Reading<'a>,
+    key: &'a AggregateKey,
+    name: &'a [u8],
+    hash: u64,
+    span: Span,
+}
+
+impl Walk<'_> {
+    /// The newest layer in which something of the aggregate begins at or before a version, and the segment.
+    fn find(&self, version: u64) -> Result<Option<(usize, Spot)>, Trouble> {
+        for (index, layer) in self.reading.view.layers.iter().enumerate().rev() {
+            if layer.may_hold(self.hash)
+                && let Some(spot) = self.reading.at_or_before(layer, self.name, version)?
+            {
+                return Ok(Some((index, spot)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn forward(&self, page: &mut Page) -> Result<(), Trouble> {
+        let (low, high) = (self.span.low.0, self.span.high.0);
+        let mut next = low;
+        match self.find(low)? {
+            None => {
+                if self.find(high)?.is_some() {
+                    return Err(MISSING.into());
+                }
+            }
+            Some((start, spot)) => {
+                let mut spot = Some(spot);
+                for layer in self.reading.view.layers.iter().skip(start) {
+                    if spot.is_none() && layer.may_hold(self.hash) {
+                        spot = self.reading.seek(layer, self.name, 0)?;
+                    }
+                    while let Some(current) = spot.take() {
+                        if !self.add_forward(&current, &mut next, page)? {
+                            break;
+                        }
+                        if page.full || next > high {
+                            return Ok(());
+                        }
+                        spot = self.reading.after(layer, current)?;
+                    }
+                }
+            }
+        }
+        if self.span.certain && next <= high {
+            return Err(MISSING.into());
+        }
         Ok(())
-    } else {
-        Err(Malformed("history: a version is missing"))
+    }
+
+    /// Adds the events of a segment; false when it is of another aggregate.
+    fn add_forward(&self, spot: &Spot, next: &mut u64, page: &mut Page) -> Result<bool, Trouble> {
+        let head = spot.head()?;
+        if !self.is_own(spot)? {
+            return Ok(false);
+        }
+        if head.first_version > *next {
+            return Err(MISSING.into());
+        }
+        let room = page.limit.events.saturating_sub(page.events.len()) as u64;
+        let end = self
+            .span
+            .high
+            .0
+            .min(head.last_version())
+            .min(next.saturating_add(room));
+        if end < *next {
+            return Ok(true);
+        }
+        let names = &self.reading.view.names;
+        page.events.reserve((end - *next + 1) as usize);
+        spot.block()
+            .read(&head, self.key, names, &(*next..=end), |event| {
+                if event.version.0 != *next {
+                    return Err(MISSING);
+                }
+                *next += 1;
+                page.push(event)
+            })?;
+        Ok(true)
+    }
+
+    fn backward(&self, page: &mut Page) -> Result<(), Trouble> {
+        let (low, high) = (self.span.low.0, self.span.high.0);
+        let Some((start, spot)) = self.find(high)? else {
+            // Nothing begins at or below it, so there must be nothing at all.
+            let none = !self.span.certain && self.find(u64::MAX)?.is_none();
+            return if none { Ok(()) } else { Err(MISSING.into()) };
+        };
+        // One more than the next event's version.
+        let mut left = high.min(spot.head()?.last_version()) + 1;
+        if self.span.certain && left <= high {
+            return Err(MISSING.into());
+        }
+        let mut spot = Some(spot);
+        for layer in self.reading.view.layers.iter().take(start + 1).rev() {
+            if spot.is_none() && layer.may_hold(self.hash) {
+                spot = self.reading.at_or_before(layer, self.name, left - 1)?;
+            }
+            while let Some(current) = spot.take() {
+                if !self.add_backward(&current, &mut left, page)? {
+                    break;
+                }
+                if page.full || left <= low {
+                    return Ok(());
+                }
+                spot = self.reading.before(layer, current)?;
+            }
+        }
+        Err(MISSING.into())
+    }
+
+    fn add_backward(&self, spot: &Spot, left: &mut u64, page: &mut Page) -> Result<bool, Trouble> {
+        let head = spot.head()?;
+        if !self.is_own(spot)? {
+            return Ok(false);
+        }
+        if head.last_version() < *left - 1 {
+            return Err(MISSING.into());
+        }
+        let room = page.limit.events.saturating_sub(page.events.len()) as u64;
+        let start = self
+            .span
+            .low
+            .0
+            .max(head.first_version)
+            .max(left.saturating_sub(room + 1));
+        let mut events = Vec::new();
+        let names = &self.reading.view.names;
+        spot.block()
+            .read(&head, self.key, names, &(start..=*left - 1), |event| {
+                events.push(event);
+                Ok(())
+            })?;
+        for event in events.into_iter().rev() {
+            if event.version.0 + 1 != *left {
+                return Err(MISSING.into());
+            }
+            *left -= 1;
+            page.push(event)?;
+        }
+        Ok(true)
+    }
+
+    fn is_own(&self, spot: &Spot) -> Result<bool, Trouble> {
+        Ok(spot.name()? == self.name)
     }
 }

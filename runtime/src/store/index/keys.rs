@@ -1,17 +1,27 @@
-//! The keys of the index. They sort by type, then id, then what follows.
+//! The keys of the index.
 //!
 //! ```text
-//! aggregate   type | 0 | id | 0            (neither holds control characters)
-//! heads       aggregate
-//! events      aggregate | first version u64 BE
-//! outcomes    aggregate | idempotency key text          (a UUID takes 17 bytes)
-//! snapshots   aggregate | version u64 BE | module 32
+//! blocks, directories, filters   run u32, number u32 in one u64; blocks of outcomes begin at number 2^31,
+//!                                rows of the filter of idempotency keys as well
+//! names                          number u64, from 1
+//! snapshots                      name | version u64 BE | module 32
+//! name                           type | 0 | id | 0            (neither holds control characters)
 //! ```
+//!
+//! Aggregates are in the order of their names, inside of a run as well.
 
 use crate::{
-    store::format::Sink as _,
-    vocabulary::{AggregateId, AggregateKey, AggregateType, IdempotencyKey, ModuleDigest, Version},
+    store::format::{Malformed, Walk, put_text_of},
+    vocabulary::{AggregateId, AggregateKey, AggregateType, ModuleDigest, Version},
 };
+
+/// Where the second half of a run's numbers begins.
+pub(super) const SECOND_HALF: u32 = 1 << 31;
+
+/// The key of a run's block or row.
+pub(super) fn numbered(run: u32, number: u32) -> u64 {
+    u64::from(run) << 32 | u64::from(number)
+}
 
 /// What every key of an aggregate begins with.
 pub(super) fn aggregate(key: &AggregateKey) -> Vec<u8> {
@@ -29,35 +39,26 @@ pub(super) fn of_type(aggregate_type: &AggregateType) -> Vec<u8> {
     bytes
 }
 
-/// The id in a key of `heads`, when it is of this type.
-pub(super) fn id_of(key: &[u8], of_type: &[u8]) -> Option<AggregateId> {
-    let id = key.strip_prefix(of_type)?.strip_suffix(&[0])?;
+/// Puts the name of an aggregate that is given as it is encoded in a commit.
+pub(super) fn put_name(encoded: &[u8], name: &mut Vec<u8>) -> Result<(), Malformed> {
+    let mut walk = Walk::new(encoded);
+    for text in [walk.text()?, walk.text()?] {
+        put_text_of(text, name)?;
+        name.push(0);
+    }
+    Ok(())
+}
+
+/// The id in a name, when it is of this type.
+pub(super) fn id_of(name: &[u8], of_type: &[u8]) -> Option<AggregateId> {
+    let id = name.strip_prefix(of_type)?.strip_suffix(&[0])?;
     AggregateId::parse(std::str::from_utf8(id).ok()?).ok()
-}
-
-/// The key of a block of events.
-pub(super) fn events(key: &AggregateKey, first: Version) -> Vec<u8> {
-    let mut bytes = aggregate(key);
-    bytes.extend_from_slice(&first.0.to_be_bytes());
-    bytes
-}
-
-/// The first version of a block, when the key is of this aggregate.
-pub(super) fn version_of(key: &[u8], aggregate: &[u8]) -> Option<Version> {
-    let version: [u8; 8] = key.strip_prefix(aggregate)?.try_into().ok()?;
-    Some(Version(u64::from_be_bytes(version)))
-}
-
-/// The key of an outcome.
-pub(super) fn outcome(key: &AggregateKey, idempotency: &IdempotencyKey) -> Vec<u8> {
-    let mut bytes = aggregate(key);
-    bytes.text(idempotency.as_str());
-    bytes
 }
 
 /// The key of a snapshot.
 pub(super) fn snapshot(key: &AggregateKey, version: Version, module: &ModuleDigest) -> Vec<u8> {
-    let mut bytes = events(key, version);
+    let mut bytes = aggregate(key);
+    bytes.extend_from_slice(&version.0.to_be_bytes());
     bytes.extend_from_slice(&module.0);
     bytes
 }

@@ -1,64 +1,67 @@
-//! The index: derived from the log, disposable, in a file of its own. An aggregate's events lie together, so that a
-//! cold read is one walk through a few neighbouring pages.
+//! The index: derived from the log, disposable, in a file of its own. It consists of runs, each a stretch of the log in
+//! the order of its aggregates, which are merged as they become many. An aggregate's events lie together in each, so
+//! that a cold read is one walk through a few neighbouring blocks.
+//!
+//! No block can be hidden or be another one than was written: the manifest says which runs there are, and that they
+//! cover the log without a gap; it holds the checksum of each run's directory, which holds the checksum of each block.
 
 mod block;
+mod body;
+mod cache;
+mod core;
+mod cursors;
+mod filter;
 mod history;
 mod keys;
+mod manifest;
+mod merge;
+mod names;
+mod outcomes;
+mod output;
+mod plan;
+mod reads;
+mod run;
 mod snapshots;
 mod values;
 mod write;
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, PoisonError, RwLock,
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use bytes::Bytes;
-use redb::{ReadTransaction, TableDefinition};
+use self::{
+    core::{Core, Trouble, View},
+    reads::{Reading, Spot},
+};
+use redb::ReadTransaction;
 
-pub(super) use self::history::{Page, Span};
-use self::values::Pointer;
+pub(super) use self::{
+    history::{Page, Span},
+    snapshots::Pending,
+};
 use super::{
-    Head, LogIdentity, ReadError, Snapshot, StoreOptions,
+    Head, LogIdentity, ReadError, StoreOptions,
     file::{Database, Fault, Files, Mode},
-    format::{Malformed, Mark},
+    format::Mark,
+    overlay::Wanted,
 };
-use crate::vocabulary::{AggregateId, AggregateKey, AggregateType, IdempotencyKey, ModuleDigest, Version};
-
-type Table = TableDefinition<'static, &'static [u8], &'static [u8]>;
-const EVENTS: Table = TableDefinition::new("events");
-const HEADS: Table = TableDefinition::new("heads");
-const OUTCOMES: Table = TableDefinition::new("outcomes");
-const SNAPSHOTS: Table = TableDefinition::new("snapshots");
-const REACHED: Table = TableDefinition::new("reached");
-const REACHED_KEY: &[u8] = b"reached";
+use crate::vocabulary::{AggregateId, AggregateKey, AggregateType};
 
 const FILE: &str = "index.redb";
 const REBUILT_FILE: &str = "index-rebuilt.redb";
-
-/// Snapshots that wait to be written, bytes: beyond it a snapshot is dropped, which costs only time.
-const PENDING_BYTES_MAX: usize = 64 << 20;
 
 /// The index in use.
 #[derive(Debug)]
 pub(super) struct Index {
     files: Arc<dyn Files>,
     identity: LogIdentity,
-    cache_bytes: usize,
-    database: RwLock<Arc<Database>>,
+    options: StoreOptions,
+    core: RwLock<Arc<Core>>,
     suspect: AtomicBool,
     /// How often it was replaced while it was open.
     rebuilds: AtomicU64,
     pending: Mutex<Pending>,
-}
-
-#[derive(Debug, Default)]
-struct Pending {
-    snapshots: BTreeMap<(AggregateKey, ModuleDigest, Version), Snapshot>,
-    bytes: usize,
 }
 
 /// Why the index could not answer.
@@ -94,15 +97,7 @@ impl Index {
         ] {
             files.remove(&leftover).map_err(|error| Fault::from_io(&error))?;
         }
-        let index = Self {
-            files: Arc::clone(files),
-            identity,
-            cache_bytes: options.index_cache_bytes,
-            database: RwLock::new(Arc::new(database(files, FILE, options.index_cache_bytes))),
-            suspect: AtomicBool::new(false),
-            rebuilds: AtomicU64::new(0),
-            pending: Mutex::default(),
-        };
+        let index = Self::of_file(files, FILE, identity, options);
         match index.check(options.index_check_bytes) {
             Ok(mark) => Ok((index, mark, None)),
             Err(reason) => {
@@ -112,42 +107,42 @@ impl Index {
         }
     }
 
+    fn of_file(files: &Arc<dyn Files>, name: &str, identity: LogIdentity, options: &StoreOptions) -> Self {
+        Self {
+            files: Arc::clone(files),
+            identity,
+            options: options.clone(),
+            core: RwLock::new(Arc::new(core_of(files, name, identity, options))),
+            suspect: AtomicBool::new(false),
+            rebuilds: AtomicU64::new(0),
+            pending: Mutex::default(),
+        }
+    }
+
     /// How far the index has got, or why it is of no use.
     fn check(&self, check_bytes: u64) -> Result<Mark, String> {
-        let database = self.database();
+        let core = self.core();
+        let database = &core.database;
         if database.file_bytes() == 0 {
             return Err("it is missing".to_owned());
         }
         if database.file_bytes() <= check_bytes && !database.verify().map_err(|fault| fault.to_string())? {
             return Err("it has damaged pages".to_owned());
         }
-        let (identity, mark) = self.reached().map_err(|error| match error {
-            IndexError::Damaged(what) | IndexError::Unavailable(what) => what,
-        })?;
-        if identity != self.identity {
+        let manifest = core.load().map_err(|fault| fault.to_string())?;
+        if manifest.identity != self.identity {
             return Err("it is of another log, or of another branch of this one".to_owned());
         }
-        Ok(mark)
-    }
-
-    fn reached(&self) -> Result<(LogIdentity, Mark), IndexError> {
-        self.read("how far it has got", |transaction| {
-            let table = transaction.open_table(REACHED)?;
-            let found = table
-                .get(REACHED_KEY)?
-                .map(|found| self.unseal(found.value(), REACHED_KEY));
-            Ok(found
-                .unwrap_or(Err(Malformed("index: it does not say how far it has got")))
-                .and_then(|value| values::get_reached(&value)))
-        })
+        Ok(manifest.reached)
     }
 
     /// Begins again with an empty index.
     pub(super) fn reset(&self) -> Result<(), Fault> {
-        let mut current = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        current.close();
+        let mut current = self.core.write().unwrap_or_else(PoisonError::into_inner);
+        current.database.close();
         write::create(&self.files, FILE, self.identity)?;
-        *current = Arc::new(database(&self.files, FILE, self.cache_bytes));
+        *current = Arc::new(core_of(&self.files, FILE, self.identity, &self.options));
+        current.load()?;
         self.suspect.store(false, Ordering::Release);
         Ok(())
     }
@@ -155,25 +150,20 @@ impl Index {
     /// An empty index beside this one, to be built from the log.
     pub(super) fn begin_rebuild(&self) -> Result<Self, Fault> {
         write::create(&self.files, REBUILT_FILE, self.identity)?;
-        Ok(Self {
-            files: Arc::clone(&self.files),
-            identity: self.identity,
-            cache_bytes: self.cache_bytes,
-            database: RwLock::new(Arc::new(database(&self.files, REBUILT_FILE, self.cache_bytes))),
-            suspect: AtomicBool::new(false),
-            rebuilds: AtomicU64::new(0),
-            pending: Mutex::default(),
-        })
+        let rebuilt = Self::of_file(&self.files, REBUILT_FILE, self.identity, &self.options);
+        rebuilt.core().load()?;
+        Ok(rebuilt)
     }
 
     /// Puts the rebuilt index in the place of this one.
     pub(super) fn replace_with(&self, rebuilt: &Self) -> Result<(), Fault> {
         rebuilt.shut();
-        let mut current = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        current.close();
+        let mut current = self.core.write().unwrap_or_else(PoisonError::into_inner);
+        current.database.close();
         let renamed = self.files.rename(REBUILT_FILE, FILE);
-        *current = Arc::new(database(&self.files, FILE, self.cache_bytes));
+        *current = Arc::new(core_of(&self.files, FILE, self.identity, &self.options));
         renamed.map_err(|error| Fault::from_io(&error))?;
+        current.load()?;
         self.rebuilds.fetch_add(1, Ordering::AcqRel);
         self.suspect.store(false, Ordering::Release);
         Ok(())
@@ -191,79 +181,53 @@ impl Index {
 
     /// Closes the file for good.
     pub(super) fn shut(&self) {
-        self.database().shut();
+        self.core().database.shut();
     }
 
-    /// Where an aggregate stands. Two tables must agree about it, since a damaged page can hide a row.
-    pub(super) fn head(&self, key: &AggregateKey) -> Result<Head, IndexError> {
-        self.read(&format!("the head of `{key}`"), |transaction| {
-            self.head_in(transaction, key)
-        })
-    }
-
-    fn head_in(
-        &self,
-        transaction: &ReadTransaction,
-        key: &AggregateKey,
-    ) -> Result<Result<Head, Malformed>, redb::Error> {
-        let prefix = keys::aggregate(key);
-        let heads = transaction.open_table(HEADS)?;
-        let head = match heads.get(prefix.as_slice())? {
-            None => Head::default(),
-            Some(found) => match self
-                .unseal(found.value(), &prefix)
-                .and_then(|value| values::get_head(&value))
-            {
-                Ok(head) => head,
-                Err(error) => return Ok(Err(error)),
-            },
-        };
-        let events = transaction.open_table(EVENTS)?;
-        let end = keys::events(key, Version(u64::MAX));
-        let last = events
-            .range::<&[u8]>(prefix.as_slice()..=end.as_slice())?
-            .next_back();
-        let last = match last.transpose()? {
-            None => Version(0),
-            Some((block_key, value)) => {
-                let block = self.unseal(value.value(), block_key.value());
-                match block.and_then(|block| block::last_version(&block)) {
-                    Ok(last) => last,
-                    Err(error) => return Ok(Err(error)),
+    /// Where an aggregate stands.
+    pub(super) fn head(&self, key: &AggregateKey, wanted: &Wanted) -> Result<Head, IndexError> {
+        self.read(
+            || format!("the head of `{key}`"),
+            |reading| {
+                let name = keys::aggregate(key);
+                for layer in reading.view.layers.iter().rev() {
+                    if layer.may_hold(wanted.hash())
+                        && let Some(spot) = reading.at_or_before(layer, &name, u64::MAX)?
+                    {
+                        return Ok(spot.head()?.head());
+                    }
                 }
-            }
-        };
-        Ok(if last == head.version {
-            Ok(head)
-        } else {
-            Err(Malformed("index: head and events do not agree"))
-        })
+                Ok(Head::default())
+            },
+        )
     }
 
-    /// Where the commit lies that an idempotency key is bound to.
-    pub(super) fn outcome(
-        &self,
-        key: &AggregateKey,
-        idempotency: &IdempotencyKey,
-    ) -> Result<Option<(u64, u32, u64)>, IndexError> {
-        let outcome_key = keys::outcome(key, idempotency);
-        self.read(&format!("an outcome of `{key}`"), |transaction| {
-            let table = transaction.open_table(OUTCOMES)?;
-            let found = table
-                .get(outcome_key.as_slice())?
-                .map(|found| self.unseal(found.value(), &outcome_key));
-            let Some(value) = found else { return Ok(Ok(None)) };
-            Ok(value
-                .and_then(|value| values::get_pointer(&value))
-                .map(|pointer| {
-                    let Pointer {
-                        chunk,
-                        ordinal,
-                        first_position,
-                    } = pointer;
-                    Some((chunk, ordinal, first_position))
-                }))
-        })
+    /// Where commits lie that an idempotency key may be bound to: chunk, ordinal, first position.
+    pub(super) fn outcomes(&self, key: &AggregateKey, hash: u64) -> Result<Vec<(u64, u32, u64)>, IndexError> {
+        // Nearly always, no run has it: that is answered without a transaction.
+        if !self.core().view().layers.iter().any(|layer| layer.may_bind(hash)) {
+            return Ok(Vec::new());
+        }
+        self.read(
+            || format!("an outcome of `{key}`"),
+            |reading| {
+                let mut found = Vec::new();
+                for layer in reading.view.layers.iter().filter(|layer| layer.may_bind(hash)) {
+                    let mut inside = Vec::new();
+                    reading.outcomes_of(layer, hash, &mut inside)?;
+                    let before = layer.run.before;
+                    found.extend(inside.into_iter().map(|outcome| {
+                        let chunk = before.chunk + u64::from(outcome.chunk);
+                        (
+                            chunk,
+                            outcome.ordinal,
+                            before.position + u64::from(outcome.position),
+                        )
+                    }));
+                }
+                Ok(found)
+            },
+        )
     }
 
     /// Aggregates of a type after an id.
@@ -280,34 +244,13 @@ impl Index {
             // Behind the separator of this very id, before every longer one.
             start.push(1);
         }
-        self.read(&format!("the aggregates of `{aggregate_type}`"), |transaction| {
-            let table = transaction.open_table(HEADS)?;
-            let mut found = Vec::new();
-            for row in table.range::<&[u8]>(start.as_slice()..)? {
-                let (row_key, value) = row?;
-                if found.len() >= limit || !row_key.value().starts_with(&of_type) {
-                    break;
-                }
-                let head = self
-                    .unseal(value.value(), row_key.value())
-                    .and_then(|value| values::get_head(&value));
-                let id = keys::id_of(row_key.value(), &of_type).ok_or(Malformed("key"));
-                match id.and_then(|id| head.map(|head| (id, head))) {
-                    Ok(entry) => found.push(entry),
-                    Err(error) => return Ok(Err(error)),
-                }
-            }
-            Ok(Ok(found))
-        })
+        let what = || format!("the aggregates of `{aggregate_type}`");
+        self.read(what, |reading| list(reading, &of_type, &start, limit))
     }
 
-    fn unseal(&self, value: &[u8], key: &[u8]) -> Result<Bytes, Malformed> {
-        values::unseal(value, key, self.identity.log_id)
-    }
-
-    fn database(&self) -> Arc<Database> {
-        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&database)
+    fn core(&self) -> Arc<Core> {
+        let core = self.core.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&core)
     }
 
     fn suspect(&self, what: &str, problem: &str) {
@@ -320,28 +263,107 @@ impl Index {
         }
     }
 
-    /// Reads, and suspects the file when its bytes do not check out.
+    /// Reads in the runs.
     fn read<T>(
         &self,
-        what: &str,
-        call: impl FnOnce(&ReadTransaction) -> Result<Result<T, Malformed>, redb::Error>,
+        what: impl Fn() -> String,
+        call: impl Fn(&Reading<'_>) -> Result<T, Trouble>,
+    ) -> Result<T, IndexError> {
+        self.read_with(what, |core, view, transaction| {
+            call(&Reading::new(core, Arc::clone(view), transaction, true)?)
+        })
+    }
+
+    /// Reads, and suspects the file when its bytes do not check out.
+    fn read_with<T>(
+        &self,
+        what: impl Fn() -> String,
+        call: impl Fn(&Core, &Arc<View>, &ReadTransaction) -> Result<T, Trouble>,
     ) -> Result<T, IndexError> {
         // Held during the read, so that the file is not replaced under it.
-        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let problem = match database.read(call) {
-            Ok(Ok(value)) => return Ok(value),
-            Ok(Err(malformed)) => {
-                database.distrust();
-                malformed.to_string()
-            }
-            Err(fault) if fault.is_damage() => fault.to_string(),
-            Err(fault) => return Err(IndexError::Unavailable(format!("the index: {fault}"))),
-        };
-        self.suspect(what, &problem);
-        Err(IndexError::Damaged(format!("{what}, in the index: {problem}")))
+        let core = self.core.read().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let view = core.view();
+            let result = core
+                .database
+                .read(|transaction| match call(&core, &view, transaction) {
+                    Ok(value) => Ok(Ok(value)),
+                    Err(Trouble::Bytes(error)) => Ok(Err(error)),
+                    Err(Trouble::Redb(error)) => Err(error),
+                });
+            let problem = match result {
+                Ok(Ok(value)) => return Ok(value),
+                // A merge has gone on meanwhile, and deleted what this view needs.
+                Ok(Err(_)) if !Arc::ptr_eq(&view, &core.view()) => continue,
+                Ok(Err(malformed)) => {
+                    core.database.distrust();
+                    malformed.to_string()
+                }
+                Err(fault) if fault.is_damage() => fault.to_string(),
+                Err(fault) => return Err(IndexError::Unavailable(format!("the index: {fault}"))),
+            };
+            let what = what();
+            self.suspect(&what, &problem);
+            return Err(IndexError::Damaged(format!("{what}, in the index: {problem}")));
+        }
     }
 }
 
-fn database(files: &Arc<dyn Files>, name: &str, cache_bytes: usize) -> Database {
-    Database::new(Arc::clone(files), name.to_owned(), cache_bytes, Mode::Writable).with_quick_repair()
+/// The aggregates of a type from a name on: the layers together, each aggregate where its newest layer has it.
+fn list(
+    reading: &Reading<'_>,
+    of_type: &[u8],
+    start: &[u8],
+    limit: usize,
+) -> Result<Vec<(AggregateId, Head)>, Trouble> {
+    let layers = &reading.view.layers;
+    let mut nexts: Vec<Option<(Vec<u8>, Spot)>> = Vec::new();
+    let named = |spot: Option<Spot>| -> Result<_, Trouble> {
+        let spot = spot
+            .map(|spot| Ok::<_, Trouble>((spot.name()?, spot)))
+            .transpose()?;
+        Ok(spot.filter(|(name, _)| name.starts_with(of_type)))
+    };
+    for layer in layers {
+        nexts.push(named(reading.seek(layer, start, 0)?)?);
+    }
+    let mut found = Vec::new();
+    while found.len() < limit {
+        let least = nexts.iter().flatten().map(|(name, _)| name).min().cloned();
+        let Some(name) = least else { break };
+        let mut head = None;
+        for (layer, next) in layers.iter().zip(&mut nexts) {
+            if let Some((_, spot)) = next.take_if(|(found, _)| *found == name) {
+                let last = last_of(reading, layer, &name, spot)?;
+                head = Some(last.head()?.head());
+                *next = named(reading.after(layer, last)?)?;
+            }
+        }
+        let id = keys::id_of(&name, of_type).ok_or(super::format::Malformed("aggregate id"))?;
+        found.extend(head.map(|head| (id, head)));
+    }
+    Ok(found)
+}
+
+/// The last segment of an aggregate in a layer, given its first one.
+fn last_of(reading: &Reading<'_>, layer: &core::Layer, name: &[u8], first: Spot) -> Result<Spot, Trouble> {
+    let next = reading.after(layer, first.clone())?;
+    let is_one = match &next {
+        None => true,
+        Some(next) => next.name()? != name,
+    };
+    if is_one {
+        return Ok(first);
+    }
+    Ok(reading.at_or_before(layer, name, u64::MAX)?.unwrap_or(first))
+}
+
+fn core_of(files: &Arc<dyn Files>, name: &str, identity: LogIdentity, options: &StoreOptions) -> Core {
+    let database = Database::new(
+        Arc::clone(files),
+        name.to_owned(),
+        options.index_cache_bytes,
+        Mode::Writable,
+    );
+    Core::new(database.with_quick_repair(), identity, options)
 }

@@ -1,14 +1,24 @@
 //! Snapshots: kept beside the index, thinned with age, never trusted over the log.
 
-use std::sync::PoisonError;
+use std::{collections::BTreeMap, sync::PoisonError};
 
 use redb::{ReadableTable as _, WriteTransaction};
 
-use super::{Index, IndexError, PENDING_BYTES_MAX, SNAPSHOTS, keys, values};
+use super::{Index, IndexError, core::SNAPSHOTS, keys, values};
 use crate::{
     store::{Snapshot, file::Fault, format::Malformed},
     vocabulary::{AggregateKey, ModuleDigest, Version},
 };
+
+/// Snapshots that wait to be written, bytes: beyond it a snapshot is dropped, which costs only time.
+const PENDING_BYTES_MAX: usize = 64 << 20;
+
+/// Snapshots that wait to be written.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Pending {
+    snapshots: BTreeMap<(AggregateKey, ModuleDigest, Version), Snapshot>,
+    bytes: usize,
+}
 
 impl Index {
     /// Takes a snapshot to be written later. Too many at a time are dropped.
@@ -41,7 +51,7 @@ impl Index {
         if waiting.is_empty() {
             return Ok(());
         }
-        let result = self.database().write(|transaction| {
+        let result = self.core().database.write(|transaction| {
             for snapshot in &waiting {
                 self.write_snapshot(transaction, snapshot)?;
             }
@@ -110,7 +120,8 @@ impl Index {
     ) -> Result<Option<Snapshot>, IndexError> {
         let prefix = keys::aggregate(key);
         let end = keys::snapshot(key, at_most, &ModuleDigest([0xff; 32]));
-        self.read(&format!("the snapshots of `{key}`"), |transaction| {
+        let what = || format!("the snapshots of `{key}`");
+        self.read_with(what, |_, _, transaction| {
             let table = transaction.open_table(SNAPSHOTS)?;
             for row in table.range::<&[u8]>(prefix.as_slice()..=end.as_slice())?.rev() {
                 let (row_key, value) = row?;
@@ -120,17 +131,17 @@ impl Index {
                 if owner != *module {
                     continue;
                 }
-                let snapshot: Result<Snapshot, Malformed> = self
-                    .unseal(value.value(), row_key.value())
-                    .and_then(|value| values::get_snapshot(&value, key, version, owner));
+                let snapshot: Result<Snapshot, Malformed> =
+                    values::unseal(value.value(), row_key.value(), self.identity.log_id)
+                        .and_then(|value| values::get_snapshot(&value, key, version, owner));
                 match snapshot {
-                    Ok(snapshot) => return Ok(Ok(Some(snapshot))),
+                    Ok(snapshot) => return Ok(Some(snapshot)),
                     Err(error) => {
                         tracing::warn!(%key, %version, %error, "a damaged snapshot is skipped");
                     }
                 }
             }
-            Ok(Ok(None))
+            Ok(None)
         })
     }
 }

@@ -1,178 +1,257 @@
-//! What the indexer writes: sorted runs, in a few transactions, the last of which carries the mark that is reached.
-//!
-//! A page that a transaction has touched is free again only after the next one, so one transaction for a whole run
-//! would make the file as large as two indexes. When only some of them are written, the next run finds their events
-//! there already, and leaves them out.
+//! What the indexer writes: a sealed segment of the overlay becomes a run. It is seen once the last of its
+//! transactions has put it into the manifest; what an interrupted one has left is deleted.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use bytes::Bytes;
-use redb::{ReadableTable as _, Table, WriteTransaction};
-
-use super::{EVENTS, HEADS, Index, OUTCOMES, Pointer, REACHED, REACHED_KEY, SNAPSHOTS, block, keys, values};
-use crate::{
-    store::{
-        Head, LogIdentity,
-        file::{Database, Fault, Files},
-        format::{Malformed, Mark},
-        overlay::Fresh,
-    },
-    vocabulary::{AggregateKey, Committed, LogId, Version},
+use super::{
+    Index,
+    block::Builder,
+    body::parts,
+    core::{BLOCKS, Core, DIRECTORIES, FILTERS, MANIFEST, NAMES, SNAPSHOTS, State, put_manifest},
+    filter::Filter,
+    keys::{self, numbered},
+    manifest::Manifest,
+    names::Names,
+    outcomes::{Outcome, per_block},
+    output::{Output, Slice, gather},
+    run::Edge,
+    values,
 };
-
-/// Aggregates in one transaction.
-const PARTS_MAX: usize = 2_048;
-
-type Rows<'t> = Table<'t, &'static [u8], &'static [u8]>;
+use crate::store::{
+    LogIdentity,
+    file::{Database, Fault, Files},
+    format::Malformed,
+    overlay::Segment,
+};
 
 /// An empty index file.
 pub(super) fn create(files: &Arc<dyn Files>, name: &str, identity: LogIdentity) -> Result<(), Fault> {
     Database::create(files, name, |transaction| {
-        for table in [EVENTS, HEADS, OUTCOMES, SNAPSHOTS] {
+        for table in [BLOCKS, DIRECTORIES, FILTERS, NAMES] {
             transaction.open_table(table)?;
         }
-        put_reached(transaction, identity, &Mark::START)
+        for table in [MANIFEST, SNAPSHOTS] {
+            transaction.open_table(table)?;
+        }
+        put_manifest(transaction, &Manifest::new(identity))
     })
 }
 
-fn put_reached(
-    transaction: &WriteTransaction,
-    identity: LogIdentity,
-    mark: &Mark,
-) -> Result<(), redb::Error> {
-    let value = values::seal(values::put_reached(identity, mark), REACHED_KEY, identity.log_id);
-    transaction
-        .open_table(REACHED)?
-        .insert(REACHED_KEY, value.as_slice())?;
-    Ok(())
-}
-
-/// What a run holds of one aggregate.
-struct Part<'a> {
-    key: &'a AggregateKey,
-    commits: Vec<Arc<Committed>>,
-    outcomes: Vec<(Vec<u8>, Pointer)>,
+pub(super) fn damaged(error: Malformed) -> Fault {
+    Fault::Damaged(error.to_string())
 }
 
 impl Index {
-    /// Writes a run: consecutive chunks that begin where the index ends.
-    pub(in crate::store) fn write_run(&self, run: &[Fresh]) -> Result<(), Fault> {
-        let Some(last) = run.last() else { return Ok(()) };
-        let parts: Vec<_> = sort(run).into_iter().collect();
-        let log_id = self.identity.log_id;
-        let mut groups = parts.chunks(PARTS_MAX).peekable();
-        while let Some(group) = groups.next() {
-            let is_last = groups.peek().is_none();
-            let result = self.database().write(|transaction| {
-                let mut events = transaction.open_table(EVENTS)?;
-                let mut heads = transaction.open_table(HEADS)?;
-                let mut outcomes = transaction.open_table(OUTCOMES)?;
-                for (prefix, part) in group {
-                    write_events(&mut events, &mut heads, prefix, part, log_id)?;
-                    for (key, pointer) in &part.outcomes {
-                        let value = values::seal(values::put_pointer(*pointer), key, log_id);
-                        outcomes.insert(key.as_slice(), value.as_slice())?;
-                    }
+    /// Writes a run: a segment that begins where the index ends. One that it has already is left alone.
+    pub(in crate::store) fn write_run(&self, segment: &Segment) -> Result<(), Fault> {
+        self.noting(|core| {
+            let mut state = core.state()?;
+            let reached = state.manifest.reached;
+            if segment.after.chunk <= reached.chunk {
+                return Ok(());
+            }
+            if segment.before != reached {
+                return Err(damaged(Malformed("index: a stretch of the log is missing in it")));
+            }
+            core.clear_unfinished(&mut state)?;
+            core.write_run(&mut state, segment)
+        })
+    }
+
+    /// Changes the file, and suspects it when its bytes do not check out.
+    pub(super) fn noting<T>(&self, call: impl FnOnce(&Core) -> Result<T, Fault>) -> Result<T, Fault> {
+        let core = self.core();
+        call(&core).inspect_err(|fault| {
+            if fault.is_damage() {
+                core.database.distrust();
+                self.suspect("what is written to it", &fault.to_string());
+            }
+        })
+    }
+}
+
+impl Core {
+    fn write_run(&self, state: &mut State, segment: &Segment) -> Result<(), Fault> {
+        let id = state.manifest.next_run;
+        let mut names = (*state.names).clone();
+        let mut output = Output::new(
+            id,
+            Edge::from(segment.before),
+            Edge::from(segment.after),
+            self.log_id,
+        );
+        let Some(aggregates) = self.write_events(state, segment, &mut names, &mut output)? else {
+            self.clear_unfinished(state)?;
+            return self.write_run(state, segment);
+        };
+        let (keys, mut slices) = self.encode_outcomes(segment, &mut output).map_err(damaged)?;
+        slices.extend(output.finish(aggregates, keys));
+        let mut slices = gather(slices, self.sizes.slice_bytes);
+        let last = slices.pop().unwrap_or_default();
+        for slice in slices {
+            self.write(state, |transaction| slice.write(transaction))?;
+        }
+        let mut manifest = state.manifest.clone();
+        manifest.next_run += 1;
+        manifest.reached = segment.after;
+        manifest.names = names.len() as u32;
+        manifest.names_crc = names.crc;
+        manifest.runs.push(output.record);
+        let known = state.names.len();
+        let log_id = self.log_id;
+        self.write(state, |transaction| {
+            last.write(transaction)?;
+            let mut table = transaction.open_table(NAMES)?;
+            for (number, row) in (known as u64 + 1..).zip(names.rows_from(known)) {
+                let row = values::seal(row.to_vec(), &number.to_be_bytes(), log_id);
+                table.insert(number, row.as_slice())?;
+            }
+            put_manifest(transaction, &manifest)
+        })?;
+        state.manifest = manifest;
+        state.names = Arc::new(names);
+        state.runs.push(Arc::new(output.run));
+        state.unclean = false;
+        self.show(state);
+        Ok(())
+    }
+
+    /// Writes all blocks of events; their filter is returned. None when it turned out on the way that aggregates share
+    /// hashes, which the segment knows from now on.
+    fn write_events(
+        &self,
+        state: &mut State,
+        segment: &Segment,
+        names: &mut Names,
+        output: &mut Output,
+    ) -> Result<Option<Filter>, Fault> {
+        let groups = sorted(segment).map_err(damaged)?;
+        let mut filter = self.filter(groups.len() as u64, 0);
+        let mut builder = Builder::new(self.sizes.block_bytes);
+        let mut members = Vec::new();
+        state.unclean = true;
+        for (name, hash, newest) in groups.iter() {
+            filter.add(hash);
+            if !segment.members(newest, &mut members).map_err(damaged)? {
+                return Ok(None);
+            }
+            for member in &members {
+                for part in parts(member, builder.part_bytes()).map_err(damaged)? {
+                    builder.push(name, member, &part, names).map_err(damaged)?;
                 }
-                if is_last {
-                    put_reached(transaction, self.identity, &last.after)?;
-                }
-                Ok(())
-            });
-            if let Err(failed) = result {
-                if failed.fault.is_damage() {
-                    self.suspect("what is written to it", &failed.fault.to_string());
-                }
-                return Err(failed.fault);
+            }
+            if builder.built_bytes >= self.sizes.slice_bytes {
+                let slice = slice_of(&mut builder, output).map_err(damaged)?;
+                self.write(state, |transaction| slice.write(transaction))?;
             }
         }
+        builder.finish();
+        let slice = slice_of(&mut builder, output).map_err(damaged)?;
+        output.record.keys[0] = groups.len() as u64;
+        if !slice.blocks.is_empty() {
+            self.write(state, |transaction| slice.write(transaction))?;
+        }
+        Ok(Some(filter))
+    }
+
+    fn encode_outcomes(
+        &self,
+        segment: &Segment,
+        output: &mut Output,
+    ) -> Result<(Filter, Vec<Slice>), Malformed> {
+        let before = segment.before;
+        let mut outcomes = Vec::new();
+        for bound in segment.bound() {
+            let far = Malformed("run: it is too long");
+            outcomes.push(Outcome {
+                hash: bound.hash,
+                chunk: u32::try_from(bound.chunk - before.chunk).map_err(|_| far.clone())?,
+                ordinal: bound.ordinal,
+                position: u32::try_from(bound.first_position - before.position).map_err(|_| far)?,
+            });
+        }
+        outcomes.sort_unstable_by_key(|outcome| outcome.hash);
+        let mut filter = self.filter(outcomes.len() as u64, 0);
+        outcomes.iter().for_each(|outcome| filter.add(outcome.hash));
+        let per_block = per_block(self.sizes.block_bytes);
+        let per_slice = (self.sizes.slice_bytes / self.sizes.block_bytes).max(1) * per_block;
+        let mut slices = Vec::new();
+        for some in outcomes.chunks(per_slice) {
+            let mut slice = Slice::default();
+            output.add_outcomes(some, per_block, &mut slice)?;
+            slices.push(slice);
+        }
+        output.record.keys[1] = outcomes.len() as u64;
+        Ok((filter, slices))
+    }
+
+    /// A filter for so many keys.
+    pub(super) fn filter(&self, keys: u64, halvings: u32) -> Filter {
+        Filter::new(keys, self.sizes.filter_bits, self.sizes.filter_bytes, halvings)
+    }
+
+    /// Deletes what runs that came to nothing have left: nothing may stand under the next number.
+    pub(super) fn clear_unfinished(&self, state: &mut State) -> Result<(), Fault> {
+        if !state.unclean {
+            return Ok(());
+        }
+        let next = numbered(state.manifest.next_run, 0);
+        let found = self.database.read(|transaction| {
+            let mut found = false;
+            for table in [BLOCKS, DIRECTORIES, FILTERS] {
+                found |= transaction.open_table(table)?.range(next..)?.next().is_some();
+            }
+            Ok(found)
+        })?;
+        if found {
+            self.write(state, |transaction| {
+                for table in [BLOCKS, DIRECTORIES, FILTERS] {
+                    transaction.open_table(table)?.retain_in(next.., |_, _| false)?;
+                }
+                Ok(())
+            })?;
+        }
+        state.unclean = false;
         Ok(())
     }
 }
 
-fn sort(run: &[Fresh]) -> BTreeMap<Vec<u8>, Part<'_>> {
-    let mut parts = BTreeMap::new();
-    for chunk in run {
-        for (ordinal, committed) in chunk.commits.iter().enumerate() {
-            let key = &committed.commit.key;
-            let part = parts.entry(keys::aggregate(key)).or_insert_with(|| Part {
-                key,
-                commits: Vec::new(),
-                outcomes: Vec::new(),
-            });
-            if let Some(record) = &committed.commit.idempotency {
-                let pointer = Pointer {
-                    chunk: chunk.chunk,
-                    ordinal: ordinal as u32,
-                    first_position: committed.first_position.0,
-                };
-                part.outcomes.push((keys::outcome(key, &record.key), pointer));
-            }
-            if !committed.commit.events.is_empty() {
-                part.commits.push(Arc::clone(committed));
-            }
-        }
-    }
-    parts
+/// What has been built, as a slice.
+pub(super) fn slice_of(builder: &mut Builder, output: &mut Output) -> Result<Slice, Malformed> {
+    let mut slice = Slice::default();
+    builder.built_bytes = 0;
+    output.add_events(std::mem::take(&mut builder.built), &mut slice)?;
+    Ok(slice)
 }
 
-fn write_events(
-    events: &mut Rows<'_>,
-    heads: &mut Rows<'_>,
-    prefix: &[u8],
-    part: &Part<'_>,
-    log_id: LogId,
-) -> Result<(), redb::Error> {
-    let damaged = |error: Malformed| redb::Error::Corrupted(format!("the events of `{}`: {error}", part.key));
-    let newest = newest_block(events, prefix, part.key, log_id)?.map_err(damaged)?;
-    let indexed = match &newest {
-        Some((_, block)) => block::last_version(block).map_err(damaged)?,
-        None => Version(0),
-    };
-    let known = part
-        .commits
-        .partition_point(|committed| committed.commit.last_version() <= indexed);
-    let fresh = part.commits.get(known..).unwrap_or_default();
-    let (Some(first), Some(last)) = (fresh.first(), fresh.last()) else {
-        return Ok(());
-    };
-    if first.commit.first_version != indexed.plus(1) {
-        return Err(damaged(Malformed("index: a version is missing")));
-    }
-    let blocks = block::encode(fresh, newest, prefix.len() + 8).map_err(damaged)?;
-    for (first, block) in blocks {
-        let key = keys::events(part.key, first);
-        let value = values::seal(block, &key, log_id);
-        events.insert(key.as_slice(), value.as_slice())?;
-    }
-    let head = Head {
-        version: last.commit.last_version(),
-        recorded_at: last.commit.context.now,
-        position: last.last_position(),
-    };
-    let value = values::seal(values::put_head(head), prefix, log_id);
-    heads.insert(prefix, value.as_slice())?;
-    Ok(())
+/// Aggregates in the order of their names.
+struct Sorted {
+    names: Vec<u8>,
+    /// Where the name lies, its hash, its newest entry.
+    places: Vec<(usize, usize, u64, u32)>,
 }
 
-type Block = Option<(Version, Bytes)>;
+impl Sorted {
+    fn len(&self) -> usize {
+        self.places.len()
+    }
 
-/// The last block of an aggregate, with its first version.
-fn newest_block(
-    events: &Rows<'_>,
-    prefix: &[u8],
-    key: &AggregateKey,
-    log_id: LogId,
-) -> Result<Result<Block, Malformed>, redb::Error> {
-    let end = keys::events(key, Version(u64::MAX));
-    let last = events
-        .range::<&[u8]>(prefix..=end.as_slice())?
-        .next_back()
-        .transpose()?;
-    let Some((block_key, value)) = last else {
-        return Ok(Ok(None));
-    };
-    let first = keys::version_of(block_key.value(), prefix).ok_or(Malformed("key of a block"));
-    let block = values::unseal(value.value(), block_key.value(), log_id);
-    Ok(first.and_then(|first| Ok(Some((first, block?)))))
+    fn iter(&self) -> impl Iterator<Item = (&[u8], u64, u32)> {
+        self.places.iter().map(|(start, end, hash, newest)| {
+            (self.names.get(*start..*end).unwrap_or_default(), *hash, *newest)
+        })
+    }
+}
+
+fn sorted(segment: &Segment) -> Result<Sorted, Malformed> {
+    let mut names = Vec::new();
+    let mut places = Vec::new();
+    for (hash, encoded, newest) in segment.aggregates() {
+        let start = names.len();
+        keys::put_name(encoded, &mut names)?;
+        places.push((start, names.len(), hash, newest));
+    }
+    let name = |start: usize, end: usize| names.get(start..end).unwrap_or_default();
+    places.sort_unstable_by(|a, b| name(a.0, a.1).cmp(name(b.0, b.1)));
+    Ok(Sorted { names, places })
 }

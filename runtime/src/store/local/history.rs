@@ -1,11 +1,12 @@
 //! Reads of one aggregate and of one type: what is fresh first, then the index.
 
-use super::{Shared, head_after};
+use super::Shared;
 use crate::{
     store::{
         Direction, Head, PageLimit, ReadError,
         format::Malformed,
         index::{Page, Span},
+        overlay::Place,
     },
     vocabulary::{AggregateId, AggregateKey, AggregateType, RecordedEvent, Version},
 };
@@ -23,11 +24,14 @@ impl Shared {
             Direction::Backward => (Version(1), from.min(Version(u64::MAX - 1))),
         };
         // The order matters: a commit leaves the overlay only when it is in the index.
-        let recent = self
-            .overlay
-            .commits(key, (low, high), direction, limit.events.saturating_add(1));
-        let (fresh_from, fresh) = match recent {
-            Some((first, commits)) => (Some(first), commits),
+        let damaged = |error: Malformed| ReadError::Damaged {
+            what: format!("the events of `{key}` from version {from}: {error}"),
+        };
+        let wanted = self.overlay.wanted(key);
+        let count = limit.events as u64 + 1;
+        let recent = self.overlay.commits(&wanted, (low.0, high.0), direction, count);
+        let (fresh_from, fresh) = match recent.map_err(damaged)? {
+            Some((first, commits)) => (Some(Version(first)), commits),
             None => (None, Vec::new()),
         };
         let span = Span {
@@ -36,44 +40,43 @@ impl Shared {
             certain: fresh_from.is_some(),
             direction,
         };
-        let damaged = |error: Malformed| ReadError::Damaged {
-            what: format!("the events of `{key}` from version {from}: {error}"),
-        };
         let fresh = |page: &mut Page| {
-            for committed in &fresh {
-                let mut events: Vec<_> = committed.recorded_events().collect();
+            let mut add = |place: &Place| {
+                let mut events: Vec<_> = place.commit()?.recorded_events().collect();
                 if direction == Direction::Backward {
                     events.reverse();
                 }
                 events.retain(|event| event.version >= low && event.version <= high);
-                events.into_iter().try_for_each(|event| page.push(event))?;
+                events.into_iter().try_for_each(|event| page.push(event))
+            };
+            match direction {
+                Direction::Forward => fresh.iter().try_for_each(&mut add),
+                Direction::Backward => fresh.iter().rev().try_for_each(&mut add),
             }
-            Ok(())
         };
-        let indexed = |page: &Page| {
-            if span.low > span.high || page.full {
-                return Ok(Vec::new());
+        let indexed = || {
+            if span.low > span.high {
+                return Ok(Page::new(limit, direction));
             }
-            self.indexed(|index| {
-                let mut part = Page::new(limit, direction);
-                index.history(key, span, &mut part).map(|()| part.events)
-            })
+            self.indexed(|index| index.history(key, &wanted, span, limit))
         };
-        let mut page = Page::new(limit, direction);
-        match direction {
+        let page = match direction {
             Direction::Forward => {
-                for event in indexed(&page)? {
-                    page.push(event).map_err(damaged)?;
-                }
+                let mut page = indexed()?;
                 fresh_after_index(&mut page, span, fresh).map_err(damaged)?;
+                page
             }
             Direction::Backward => {
+                let mut page = Page::new(limit, direction);
                 fresh(&mut page).map_err(damaged)?;
-                for event in indexed(&page)? {
-                    page.push(event).map_err(damaged)?;
+                if !page.full {
+                    for event in indexed()?.events {
+                        page.push(event).map_err(damaged)?;
+                    }
                 }
+                page
             }
-        }
+        };
         Ok(page.events)
     }
 
@@ -83,21 +86,21 @@ impl Shared {
         after: Option<&AggregateId>,
         limit: usize,
     ) -> Result<Vec<(AggregateId, Head)>, ReadError> {
-        let fresh = self.overlay.aggregates(|key| {
-            key.aggregate_type == *aggregate_type && after.is_none_or(|after| key.aggregate_id > *after)
-        });
+        let fresh = self.overlay.aggregates(aggregate_type, after, limit);
+        let fresh = fresh.map_err(|error| ReadError::Damaged {
+            what: format!("the newest aggregates of `{aggregate_type}`: {error}"),
+        })?;
         let mut indexed = self
             .indexed(|index| index.aggregates(aggregate_type, after, limit))?
             .into_iter()
             .peekable();
         let mut found = Vec::new();
-        for (key, newest) in fresh {
-            let id = key.aggregate_id;
+        for (id, head) in fresh {
             while let Some(older) = indexed.next_if(|(older, _)| *older < id) {
                 found.push(older);
             }
             indexed.next_if(|(same, _)| *same == id);
-            found.push((id, head_after(&newest)));
+            found.push((id, head));
             if found.len() >= limit {
                 break;
             }

@@ -7,13 +7,13 @@ use crate::{
     store::{
         LogIdentity, OpenError, ReadError, StoreOptions,
         file::{DataDirectory, Fault, Files},
-        format::Mark,
+        format::{Hashing, Malformed, Mark},
         index::Index,
         listeners::Listeners,
         log::Log,
         meta::{self, Identity, Meta},
         options::{Progress, Step},
-        overlay::{Fresh, Overlay, RunLimit},
+        overlay::{Overlay, RunLimit},
         undecided::Undecided,
     },
     vocabulary::{Epoch, LogId, Position},
@@ -36,7 +36,13 @@ pub(super) fn open(directory: DataDirectory, options: StoreOptions) -> Result<Sh
             tracing::warn!(reason, "the index is rebuilt from the log");
         }
     }
-    let overlay = Overlay::default();
+    let limit = RunLimit {
+        events: options.run_events.max(1),
+        bytes: options.run_bytes.max(1),
+        after: options.run_after,
+    };
+    let hashing = Hashing::of(identity.log_id);
+    let mut overlay = Overlay::new(hashing, limit);
     let step = if problem.is_some() {
         Step::Rebuilding
     } else {
@@ -44,6 +50,7 @@ pub(super) fn open(directory: DataDirectory, options: StoreOptions) -> Result<Sh
     };
     let fold = Fold {
         log: &log,
+        hashing,
         options: &options,
         step,
     };
@@ -58,6 +65,7 @@ pub(super) fn open(directory: DataDirectory, options: StoreOptions) -> Result<Sh
                     step: Step::Rebuilding,
                     ..fold
                 };
+                overlay = Overlay::new(hashing, limit);
                 fold.fold(&index, &overlay, Mark::START)
                     .map_err(FoldError::into_open)?;
             }
@@ -144,6 +152,7 @@ impl FoldError {
 /// Brings an index up to the end of the log. What is less than a run stays in the overlay.
 pub(super) struct Fold<'a> {
     pub(super) log: &'a Log,
+    pub(super) hashing: Hashing,
     pub(super) options: &'a StoreOptions,
     pub(super) step: Step,
 }
@@ -161,45 +170,40 @@ impl Fold<'_> {
                 ),
             }));
         }
-        let limit = self.limit();
-        self.each(from, end, |fresh| {
-            overlay.add(vec![fresh]);
-            if overlay.is_run(limit) {
-                let run = overlay.oldest(limit);
-                index.write_run(&run).map_err(FoldError::Index)?;
-                overlay.remove_before(run.last().map_or(0, |last| last.after.chunk));
-            }
-            Ok(())
-        })
+        self.each(overlay, from, end, || self.take_in(index, overlay, false))
     }
 
     /// Builds an index from nothing, up to a mark.
     pub(super) fn build(&self, index: &Index, end: Mark) -> Result<(), FoldError> {
-        let scratch = Overlay::default();
-        let limit = self.limit();
-        self.each(Mark::START, end, |fresh| {
-            scratch.add(vec![fresh]);
-            if scratch.is_run(limit) {
-                write_oldest(index, &scratch, limit)?;
-            }
-            Ok(())
+        let limit = RunLimit {
+            events: self.options.run_events.max(1),
+            bytes: self.options.run_bytes.max(1),
+            after: std::time::Duration::MAX,
+        };
+        let scratch = Overlay::new(self.hashing, limit);
+        self.each(&scratch, Mark::START, end, || {
+            self.take_in(index, &scratch, false)
         })?;
-        write_oldest(index, &scratch, limit)
+        self.take_in(index, &scratch, true)
     }
 
-    fn limit(&self) -> RunLimit {
-        RunLimit {
-            events: self.options.run_events,
-            bytes: self.options.run_bytes,
-            after: std::time::Duration::MAX,
+    /// Writes the runs that are due, or with `all` whatever there is. What then is to be merged is merged at once:
+    /// nobody waits for the disk meanwhile.
+    fn take_in(&self, index: &Index, overlay: &Overlay, all: bool) -> Result<(), FoldError> {
+        while let Some(run) = overlay.oldest(all) {
+            index.write_run(&run).map_err(FoldError::Index)?;
+            overlay.remove(&run);
+            while index.merge_step().map_err(FoldError::Index)? {}
         }
+        Ok(())
     }
 
     fn each(
         &self,
+        overlay: &Overlay,
         from: Mark,
         end: Mark,
-        mut take: impl FnMut(Fresh) -> Result<(), FoldError>,
+        mut take_in: impl FnMut() -> Result<(), FoldError>,
     ) -> Result<(), FoldError> {
         let mut at = from;
         let mut reported = from.commit;
@@ -211,12 +215,15 @@ impl Fold<'_> {
                     at.chunk
                 )));
             }
-            let (commits, after) = chunk.read_all().map_err(|error| {
+            let damaged = |error: Malformed| {
                 FoldError::Log(ReadError::Damaged {
                     what: format!("chunk {} of the log: {error}", at.chunk),
                 })
-            })?;
-            take(Fresh::new(at, after, commits))?;
+            };
+            let after = chunk.check_all().map_err(damaged)?;
+            let fresh = overlay.fresh(at, after, chunk.body().clone()).map_err(damaged)?;
+            overlay.add(vec![fresh]);
+            take_in()?;
             at = after;
             if at.commit - reported >= REPORT_EVERY || at.chunk == end.chunk {
                 reported = at.commit;
@@ -241,11 +248,4 @@ impl Fold<'_> {
             });
         }
     }
-}
-
-pub(super) fn write_oldest(index: &Index, overlay: &Overlay, limit: RunLimit) -> Result<(), FoldError> {
-    let run = overlay.oldest(limit);
-    index.write_run(&run).map_err(FoldError::Index)?;
-    overlay.remove_before(run.last().map_or(0, |last| last.after.chunk));
-    Ok(())
 }

@@ -9,16 +9,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
+
 use self::{heads::HeadCache, repair::Repair};
 use super::{Shared, head_after};
 use crate::{
     store::{
         AppendError, Completion, Head, Proposal, ReadError,
         file::{Fault, WriteFault},
-        format::{Mark, canonical},
+        format::{CHUNK_HEADER_BYTES, Mark, canonical},
         listeners::complete,
         log::{Packed, pack},
-        overlay::Fresh,
         queue::{Engine, Item},
         rules::{FailedLives, judge},
     },
@@ -218,9 +219,15 @@ impl Writer {
         };
         let mut chunks = Vec::with_capacity(packed.len());
         let mut fresh = Vec::with_capacity(packed.len());
-        for mut chunk in packed {
-            chunks.push((chunk.before.chunk, std::mem::take(&mut chunk.bytes)));
-            fresh.push(Fresh::from(chunk));
+        for chunk in packed {
+            let bytes = Bytes::from(chunk.bytes.into_boxed_slice());
+            chunks.push((chunk.before.chunk, bytes.clone()));
+            let body = bytes.slice(CHUNK_HEADER_BYTES..);
+            let made = self.shared.overlay.fresh(chunk.before, chunk.after, body);
+            fresh.push(made.map_err(|error| WriteFault {
+                fault: Fault::Damaged(format!("chunk {}: {error}", chunk.before.chunk)),
+                maybe_written: false,
+            })?);
         }
         self.shared.log.append(&chunks)?;
         self.end = end;

@@ -23,8 +23,6 @@ pub(in crate::store) struct Packed {
     pub(in crate::store) bytes: Vec<u8>,
     /// The log behind it.
     pub(in crate::store) after: Mark,
-    /// Its commits.
-    pub(in crate::store) commits: Vec<Arc<Committed>>,
 }
 
 /// Cuts commits, each with its canonical bytes, into chunks.
@@ -43,35 +41,31 @@ pub(in crate::store) fn pack(
         .sum();
     let mut packed = Vec::new();
     let mut builder = ChunkBuilder::new(identity.log_id, identity.epoch, before);
-    let mut inside = Vec::new();
+    let mut inside = 0;
     let mut target = target_bytes(rest, chunk_bytes);
     for (canonical, committed) in commits {
         let bytes = ChunkBuilder::framed(canonical.len());
-        if !inside.is_empty() && builder.len() + bytes > target {
-            packed.push(finish(builder, std::mem::take(&mut inside)));
+        if inside > 0 && builder.len() + bytes > target {
+            packed.push(finish(builder));
             before = packed.last().map_or(before, |chunk| chunk.after);
+            inside = 0;
             builder = ChunkBuilder::new(identity.log_id, identity.epoch, before);
             target = target_bytes(rest, chunk_bytes);
         }
         builder.push(&canonical, committed.commit.events.len());
-        inside.push(committed);
+        inside += 1;
         rest -= bytes;
     }
-    if !inside.is_empty() {
-        packed.push(finish(builder, inside));
+    if inside > 0 {
+        packed.push(finish(builder));
     }
     packed
 }
 
-fn finish(builder: ChunkBuilder, commits: Vec<Arc<Committed>>) -> Packed {
+fn finish(builder: ChunkBuilder) -> Packed {
     let before = builder.before();
     let (bytes, after) = builder.finish();
-    Packed {
-        before,
-        bytes,
-        after,
-        commits,
-    }
+    Packed { before, bytes, after }
 }
 
 /// How large the next chunk should be when so many bytes are left.

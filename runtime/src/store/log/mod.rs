@@ -8,6 +8,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
+use bytes::Bytes;
+
 pub(super) use self::chunks::{Packed, pack};
 use self::segment::{Found, Segment, file_name, number_of};
 use super::{
@@ -113,7 +115,7 @@ impl Log {
     }
 
     /// Writes chunks; durable when it returns.
-    pub(super) fn append(&self, chunks: &[(u64, Vec<u8>)]) -> Result<(), WriteFault> {
+    pub(super) fn append(&self, chunks: &[(u64, Bytes)]) -> Result<(), WriteFault> {
         self.last().append(chunks)
     }
 

@@ -175,11 +175,11 @@ impl Segment {
     }
 
     /// Writes chunks in one transaction.
-    pub(super) fn append(&self, chunks: &[(u64, Vec<u8>)]) -> Result<(), WriteFault> {
+    pub(super) fn append(&self, chunks: &[(u64, Bytes)]) -> Result<(), WriteFault> {
         self.database.write(|transaction| {
             let mut table = transaction.open_table(CHUNKS)?;
             for (number, bytes) in chunks {
-                table.insert(number, bytes.as_slice())?;
+                table.insert(number, &bytes[..])?;
             }
             Ok(())
         })?;

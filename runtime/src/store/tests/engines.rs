@@ -12,7 +12,7 @@ use crate::store::{
     conformance::{CHECKS, Subject},
 };
 
-/// Small chunks, segments and runs.
+/// Small chunks, segments and runs, and merges in many small steps.
 pub(super) fn tiny() -> StoreOptions {
     StoreOptions {
         chunk_bytes: 4 << 10,
@@ -21,6 +21,10 @@ pub(super) fn tiny() -> StoreOptions {
         sealed_cache_bytes: 1 << 20,
         sealed_open: 2,
         index_cache_bytes: 1 << 20,
+        index_block_cache_bytes: 64 << 10,
+        index_block_bytes: 4 << 10,
+        index_slice_bytes: 6 << 10,
+        index_merge_runs: 3,
         overlay_bytes: 64 << 10,
         run_events: 5,
         run_bytes: 32 << 10,

@@ -8,3 +8,4 @@ mod engines;
 mod faults;
 mod format;
 mod ledger;
+mod runs;

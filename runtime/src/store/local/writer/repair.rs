@@ -7,7 +7,10 @@ use std::{
 };
 
 use super::{RETRY_AFTER, Writer};
-use crate::store::{AppendError, OpenError, file::Fault, format::Mark, overlay::Fresh};
+use crate::{
+    store::{AppendError, OpenError, file::Fault, format::Mark, overlay::Fresh},
+    vocabulary::Committed,
+};
 
 const FIRST: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_secs(2);
@@ -113,11 +116,7 @@ impl Writer {
                 known.commit
             )));
         }
-        let fresh = self.read_found(known, found)?;
-        let commits: Vec<_> = fresh
-            .iter()
-            .flat_map(|chunk| chunk.commits.iter().cloned())
-            .collect();
+        let (fresh, commits) = self.read_found(known, found)?;
         self.heads.clear();
         if !fresh.is_empty() {
             shared.overlay.add(fresh);
@@ -129,10 +128,10 @@ impl Writer {
         Ok(commits.len())
     }
 
-    fn read_found(&self, known: Mark, found: Mark) -> Result<Vec<Fresh>, Obstacle> {
+    fn read_found(&self, known: Mark, found: Mark) -> Result<(Vec<Fresh>, Vec<Arc<Committed>>), Obstacle> {
         let damaged = |what: String| Obstacle::Open(OpenError::Damaged { what });
         let mut at = known;
-        let mut fresh = Vec::new();
+        let (mut fresh, mut all) = (Vec::new(), Vec::new());
         while at.chunk < found.chunk {
             let chunk = self
                 .shared
@@ -145,10 +144,12 @@ impl Writer {
             let (commits, after) = chunk
                 .read_all()
                 .map_err(|error| damaged(format!("chunk {}: {error}", at.chunk)))?;
-            fresh.push(Fresh::new(at, after, commits));
+            let made = self.shared.overlay.fresh(at, after, chunk.body().clone());
+            fresh.push(made.map_err(|error| damaged(format!("chunk {}: {error}", at.chunk)))?);
+            all.extend(commits);
             at = after;
         }
-        Ok(fresh)
+        Ok((fresh, all))
     }
 }
 
