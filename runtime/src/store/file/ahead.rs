@@ -14,7 +14,7 @@ use redb::StorageBackend;
 
 /// Zeros written at a time.
 const STEP_BYTES: u64 = 512 << 10;
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// A file that is filled with zeros a little ahead of its end.
 #[derive(Debug)]
