@@ -189,9 +189,7 @@ impl Writer {
 
     /// Makes a group durable and then visible.
     fn commit(&mut self, group: Group) {
-        let Group {
-            commits, answers, ..
-        } = group;
+        let Group { commits, answers, .. } = group;
         let written: Vec<_> = commits
             .iter()
             .map(|(_, committed)| Arc::clone(committed))
