@@ -13,9 +13,7 @@ use std::{
 use redb::{Durability, ReadTransaction, ReadableDatabase as _, StorageBackend, WriteTransaction};
 
 use super::{
-    Fault, Files, WriteFault,
-    ahead::Ahead,
-    guarded,
+    Fault, Files, WriteFault, guarded,
     shadowed::Shadowed,
     watched::{Cable, Watched},
 };
@@ -37,8 +35,6 @@ pub(in crate::store) struct Database {
     mode: Mode,
     /// Commits carry what redb needs to open the file at once after an abort, for a second fsync each.
     quick_repair: bool,
-    /// What is written next has its blocks on the disk already.
-    zeros_ahead: bool,
     /// A write failed: the handle refuses everything but what it has in its cache, and is to be replaced.
     failed: AtomicBool,
     /// redb panicked: its locks may be poisoned, so the handle is replaced before anything else.
@@ -75,7 +71,6 @@ impl Database {
             cache_bytes,
             mode,
             quick_repair: false,
-            zeros_ahead: false,
             failed: AtomicBool::new(false),
             poisoned: AtomicBool::new(false),
             damaged: AtomicBool::new(false),
@@ -87,12 +82,6 @@ impl Database {
     /// For a large file whose commits nobody waits for.
     pub(in crate::store) fn with_quick_repair(mut self) -> Self {
         self.quick_repair = true;
-        self
-    }
-
-    /// For a file that grows all the time, and whose commits somebody waits for.
-    pub(in crate::store) fn with_zeros_ahead(mut self) -> Self {
-        self.zeros_ahead = true;
         self
     }
 
@@ -313,9 +302,6 @@ impl Database {
             return Err(Fault::Damaged(format!("`{}` is empty", self.name)));
         }
         let backend: Box<dyn StorageBackend> = match mode {
-            Mode::Writable if self.zeros_ahead => {
-                Box::new(Ahead::new(backend).map_err(|error| Fault::from_io(&error))?)
-            }
             Mode::Writable => backend,
             Mode::Sealed => Box::new(Shadowed::new(backend)),
         };

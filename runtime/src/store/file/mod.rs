@@ -1,6 +1,5 @@
 //! Files: the data directory as a whole, and one redb database in it.
 
-mod ahead;
 mod database;
 mod directory;
 mod fault;

@@ -11,11 +11,14 @@ use std::{
 
 use bytes::Bytes;
 
-use self::{heads::HeadCache, repair::Repair};
+use self::{
+    heads::{HeadCache, Known},
+    repair::Repair,
+};
 use super::{Shared, head_after};
 use crate::{
     store::{
-        AppendError, Completion, Head, Proposal, ReadError,
+        AppendError, Completion, Proposal, ReadError,
         file::{Fault, WriteFault},
         format::{CHUNK_HEADER_BYTES, Mark, canonical},
         listeners::complete,
@@ -36,6 +39,8 @@ const ROTATE_AGAIN: Duration = Duration::from_secs(5);
 pub(super) struct Writer {
     shared: Arc<Shared>,
     heads: HeadCache,
+    /// Groups put together so far.
+    groups: u64,
     lives: FailedLives,
     /// The log as this thread has written it.
     end: Mark,
@@ -87,7 +92,6 @@ enum Verdict {
 #[derive(Default)]
 struct Group {
     commits: Vec<(Vec<u8>, Arc<Committed>)>,
-    heads: HashMap<AggregateKey, Head>,
     outcomes: HashMap<(AggregateKey, IdempotencyKey), usize>,
     answers: Vec<(Completion, AggregateKey, LaneEpoch, Verdict)>,
 }
@@ -96,6 +100,7 @@ impl Writer {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self {
             heads: HeadCache::new(shared.options.heads),
+            groups: 0,
             lives: FailedLives::default(),
             end: shared.log.end(),
             repair: None,
@@ -105,7 +110,12 @@ impl Writer {
     }
 
     fn gather(&mut self, batch: Vec<Prepared>) -> Group {
-        let mut group = Group::default();
+        self.groups += 1;
+        let mut group = Group {
+            commits: Vec::with_capacity(batch.len()),
+            answers: Vec::with_capacity(batch.len()),
+            ..Group::default()
+        };
         let mut position = self.end.position;
         for prepared in batch {
             let Prepared {
@@ -126,7 +136,11 @@ impl Writer {
                     group.outcomes.insert((key.clone(), record.key.clone()), index);
                 }
                 if !committed.commit.events.is_empty() {
-                    group.heads.insert(key.clone(), head_after(&committed));
+                    let (head, group) = (head_after(&committed), self.groups);
+                    match self.heads.get(&key) {
+                        Some(known) => *known = Known { head, group },
+                        None => self.heads.put(&key, Known { head, group }),
+                    }
                 }
                 group.commits.push((canonical, committed));
             } else {
@@ -146,42 +160,36 @@ impl Writer {
                 return Verdict::Repeats(*index);
             }
         }
-        let in_group = group.heads.get(key);
-        let known = match in_group {
-            Some(head) => Ok(*head),
-            None => self.head(key),
-        };
+        let known = self.known(key);
+        let in_group = matches!(&known, Ok(known) if known.group == self.groups);
         let recorded = match idempotency {
             Some(idempotency) => self.shared.outcome(key, idempotency),
             None => Ok(None),
         };
-        match known.and_then(|head| Ok((head, recorded?))) {
+        match known.and_then(|known| Ok((known.head, recorded?))) {
             Ok((head, recorded)) => match judge(proposal, head.version, recorded, &self.lives) {
                 Ok(()) => Verdict::Write(group.commits.len()),
-                Err(error) if in_group.is_some() => Verdict::RefuseOn(error),
+                Err(error) if in_group => Verdict::RefuseOn(error),
                 Err(error) => Verdict::Refuse(error),
             },
             Err(error) => Verdict::Refuse(unavailable(&error.to_string())),
         }
     }
 
-    fn head(&mut self, key: &AggregateKey) -> Result<Head, ReadError> {
-        if let Some(head) = self.heads.get(key) {
-            return Ok(head);
+    /// Where an aggregate stands, also by what the group so far has in store for it.
+    fn known(&mut self, key: &AggregateKey) -> Result<Known, ReadError> {
+        if let Some(known) = self.heads.get(key) {
+            return Ok(*known);
         }
         let head = self.shared.head(key)?;
-        self.heads.put(key, head);
-        Ok(head)
+        let known = Known { head, group: 0 };
+        self.heads.put(key, known);
+        Ok(known)
     }
 
     /// Makes a group durable and then visible.
     fn commit(&mut self, group: Group) {
-        let Group {
-            commits,
-            heads,
-            answers,
-            ..
-        } = group;
+        let Group { commits, answers, .. } = group;
         let written: Vec<_> = commits
             .iter()
             .map(|(_, committed)| Arc::clone(committed))
@@ -195,9 +203,6 @@ impl Writer {
             );
             if let Err(failed) = self.write(packed) {
                 return self.fail(answers, &failed);
-            }
-            for (key, head) in heads {
-                self.heads.put(&key, head);
             }
             self.shared.listeners.publish(&written);
         }
@@ -245,6 +250,7 @@ impl Writer {
             "a group commit failed"
         );
         self.repair = Some(Repair::begin(&failed.fault));
+        self.heads.clear();
         if failed.maybe_written {
             self.shared
                 .undecided

@@ -4,11 +4,19 @@ use std::collections::HashMap;
 
 use crate::{store::Head, vocabulary::AggregateKey};
 
+/// Where an aggregate stands for the writer: on the disk, or once the group that is being put together is on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) head: Head,
+    /// The group that brought it there; 0 when it was read.
+    pub(super) group: u64,
+}
+
 /// A cache that forgets what was not used for a while: when the young generation is full, it becomes the old one.
 #[derive(Debug)]
 pub(super) struct HeadCache {
-    young: HashMap<AggregateKey, Head>,
-    old: HashMap<AggregateKey, Head>,
+    young: HashMap<AggregateKey, Known>,
+    old: HashMap<AggregateKey, Known>,
     generation_max: usize,
 }
 
@@ -21,27 +29,24 @@ impl HeadCache {
         }
     }
 
-    pub(super) fn get(&mut self, key: &AggregateKey) -> Option<Head> {
-        if let Some(head) = self.young.get(key) {
-            return Some(*head);
+    /// What is known of an aggregate, to be read and gone on with.
+    pub(super) fn get(&mut self, key: &AggregateKey) -> Option<&mut Known> {
+        if !self.young.contains_key(key) {
+            let known = self.old.remove(key)?;
+            self.put(key, known);
         }
-        let head = self.old.remove(key)?;
-        self.put(key, head);
-        Some(head)
+        self.young.get_mut(key)
     }
 
-    pub(super) fn put(&mut self, key: &AggregateKey, head: Head) {
-        if let Some(known) = self.young.get_mut(key) {
-            *known = head;
-            return;
-        }
-        self.old.remove(key);
-        if self.young.len() >= self.generation_max {
+    pub(super) fn put(&mut self, key: &AggregateKey, known: Known) {
+        if self.young.len() >= self.generation_max && !self.young.contains_key(key) {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(key.clone(), head);
+        self.old.remove(key);
+        self.young.insert(key.clone(), known);
     }
 
+    /// Forgets everything: a group was lost, or the log was opened again.
     pub(super) fn clear(&mut self) {
         self.young.clear();
         self.old.clear();
@@ -61,18 +66,21 @@ mod tests {
                 AggregateId::parse(&number.to_string()).unwrap(),
             )
         };
-        let head = |number| Head {
-            version: Version(number),
-            ..Head::default()
+        let head = |number| Known {
+            head: Head {
+                version: Version(number),
+                ..Head::default()
+            },
+            group: 0,
         };
         let mut cache = HeadCache::new(100);
         for number in 1..10_000 {
             cache.put(&key(number), head(number));
             cache.put(&key(0), head(number));
-            assert_eq!(cache.get(&key(0)), Some(head(number)));
+            assert_eq!(cache.get(&key(0)), Some(&mut head(number)));
             assert!(cache.young.len() + cache.old.len() <= 100);
         }
         assert_eq!(cache.get(&key(1)), None);
-        assert_eq!(cache.get(&key(9_999)), Some(head(9_999)));
+        assert_eq!(cache.get(&key(9_999)), Some(&mut head(9_999)));
     }
 }
