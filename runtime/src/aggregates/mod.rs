@@ -8,6 +8,7 @@ mod cells;
 mod decide;
 mod lane;
 mod read;
+mod rebuilds;
 mod rehydrate;
 mod request;
 mod save;

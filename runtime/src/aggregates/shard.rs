@@ -188,11 +188,11 @@ impl Shard {
             // What waits is moved into the lanes before the next piece of work is done, so that the lanes' own limits
             // hold however slow a guest is.
             self.listen();
-            if self.ready.is_empty() {
+            if self.has_nothing_to_do() {
                 self.words.wants(self.stopping || self.worker.awaits_words());
                 self.listen();
             }
-            if self.ready.is_empty() && !self.is_done() {
+            if self.has_nothing_to_do() && !self.is_done() {
                 match self.inbox.recv_deadline(next_sweep) {
                     Ok(message) => self.take(message),
                     Err(RecvTimeoutError::Timeout) => {}
@@ -204,6 +204,7 @@ impl Shard {
             }
             let now = Instant::now();
             self.work(now);
+            self.rebuild(now);
             if now >= next_sweep {
                 self.sweep(self.worker.limits().lane_idle);
                 next_sweep = now + SWEEP_EVERY;
@@ -225,8 +226,14 @@ impl Shard {
         self.sweep(Duration::ZERO);
     }
 
+    fn has_nothing_to_do(&self) -> bool {
+        self.ready.is_empty() && self.worker.rebuilds.is_empty()
+    }
+
     fn is_done(&self) -> bool {
-        self.stopping && self.lanes.entries().all(|(_, entry)| entry.lane.is_idle())
+        self.stopping
+            && self.has_nothing_to_do()
+            && self.lanes.entries().all(|(_, entry)| entry.lane.is_idle())
     }
 
     /// Takes the store's words.
@@ -249,6 +256,20 @@ impl Shard {
         };
         entry.is_ready = false;
         self.worker.run_one(entry, now);
+        self.worker.schedule(entry, &mut self.ready);
+    }
+
+    /// One slice of the rebuild whose turn it is, when it is.
+    fn rebuild(&mut self, now: Instant) {
+        let others_wait = !self.ready.is_empty();
+        let Some(lane) = self.worker.rebuilds.next(others_wait, now) else {
+            return;
+        };
+        let Some(entry) = self.lanes.get_mut(lane) else {
+            return;
+        };
+        entry.last_used = now;
+        self.worker.rebuild(entry);
         self.worker.schedule(entry, &mut self.ready);
     }
 

@@ -171,6 +171,12 @@ limits! {
         "events after which a state is saved, unless the module says otherwise", on breach "a snapshot is taken", because "Applying 100 events takes well under a millisecond.";
     snapshot_on_eviction: u64 = 16, at most 1_000_000, "count",
         "events since the last snapshot that are worth one at eviction", on breach "a snapshot is taken", because "Fewer are applied faster than a snapshot is read.";
+    rebuilds_per_shard: usize = 64, at most 65_536, "count",
+        "aggregates that are being rebuilt from the log in one shard", on breach "waits", because "What is half built takes memory, and with more at a time all are late.";
+    rebuild_slice_events: usize = 1_000, at most 10_000, "count",
+        "events applied in one turn of a rebuild", on breach "goes on at its next turn", because "Neighbours wait for one turn; it has fewer events where those take long.";
+    rebuild_slice_bytes: usize = MIB, at most 64 * MIB as u64, "B",
+        "payloads applied in one turn of a rebuild", on breach "goes on at its next turn", because "As above; a single larger event still passes.";
     page_events: usize = 1_000, at most 10_000, "count",
         "events in one page", on breach "cut, with `next`", because "A page is built in memory.";
     page_bytes: usize = 8 * MIB, at most 64 * MIB as u64, "B",
