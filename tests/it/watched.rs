@@ -77,6 +77,7 @@ type Held = Option<Vec<(Proposal, Completion)>>;
 pub(crate) struct Watched {
     inner: MemoryStore,
     pages: Mutex<Vec<Page>>,
+    snapshots: Mutex<Vec<Version>>,
     reads: Arc<Doors>,
     held: Mutex<HeldCommits>,
 }
@@ -95,6 +96,7 @@ impl Watched {
         Self {
             inner,
             pages: Mutex::default(),
+            snapshots: Mutex::default(),
             reads: Arc::default(),
             held: Mutex::default(),
         }
@@ -103,6 +105,11 @@ impl Watched {
     /// The pages of histories that were read.
     pub(crate) fn pages(&self) -> Vec<Page> {
         self.pages.lock().unwrap().clone()
+    }
+
+    /// The versions of which snapshots were saved.
+    pub(crate) fn snapshots(&self) -> Vec<Version> {
+        self.snapshots.lock().unwrap().clone()
     }
 
     pub(crate) fn forget(&self) {
@@ -119,6 +126,16 @@ impl Watched {
     pub(crate) fn open_all(&self) {
         self.reads.set(false);
         self.let_commits_go();
+    }
+
+    /// Holds commits from now on.
+    pub(crate) fn hold_commits(&self) {
+        self.held.lock().unwrap().0.get_or_insert_default();
+    }
+
+    /// How many are held.
+    pub(crate) fn held_commits(&self) -> usize {
+        self.held.lock().unwrap().0.as_ref().map_or(0, Vec::len)
     }
 
     /// Writes what was held, in order, and holds no more.
@@ -190,6 +207,7 @@ impl EventStore for Watched {
         self.inner.aggregates(aggregate_type, after, limit)
     }
     fn save_snapshot(&self, snapshot: Snapshot) {
+        self.snapshots.lock().unwrap().push(snapshot.version);
         self.inner.save_snapshot(snapshot);
     }
     fn snapshot(

@@ -59,18 +59,21 @@ pub(crate) struct Cells {
     roomy: HashMap<ModuleDigest, Vec<CellId>>,
     generation: u64,
     limit: usize,
+    /// Linear memory of all cells, and how much it may be.
     bytes: usize,
+    bytes_limit: usize,
 }
 
 impl Cells {
-    /// No cells yet; at most `limit`.
-    pub(crate) fn new(limit: usize) -> Self {
+    /// No cells yet; at most `limit`, which together should have at most `bytes_limit` of memory.
+    pub(crate) fn new(limit: usize, bytes_limit: usize) -> Self {
         Self {
             slots: Vec::new(),
             roomy: HashMap::new(),
             generation: 0,
             limit,
             bytes: 0,
+            bytes_limit,
         }
     }
 
@@ -218,6 +221,18 @@ impl Cells {
     /// Drops the cell with everything in it. Its neighbours find out lazily, by [`Cells::standing`].
     pub(crate) fn retire(&mut self, id: CellId) {
         if self.slot(id).is_some() {
+            self.clear(id.slot);
+        }
+    }
+
+    /// Whether cells should be emptied. The last one may stay, however large.
+    pub(crate) fn are_too_large(&self) -> bool {
+        self.bytes > self.bytes_limit && self.slots.iter().flatten().count() > 1
+    }
+
+    /// Drops the cell with everything in it, unless something is being built there.
+    pub(crate) fn empty(&mut self, id: CellId) {
+        if self.slot(id).is_some_and(|slot| slot.reserved == 0) {
             self.clear(id.slot);
         }
     }

@@ -114,12 +114,12 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(equipment: Equipment, speaker: Speaker, cells: usize) -> Self {
+    pub(crate) fn new(equipment: Equipment, speaker: Speaker, cells: Cells) -> Self {
         Self {
             rebuilds: Rebuilds::new(equipment.limits.rebuilds_per_shard),
             equipment,
             speaker,
-            cells: Cells::new(cells),
+            cells,
             active: HashMap::new(),
             activations: 0,
             epochs: 0,
@@ -169,13 +169,15 @@ impl Worker {
     }
 
     /// Does the next thing that the lane has to do, unless it has to wait for the store.
-    pub(crate) fn run_one(&mut self, entry: &mut Entry, now: Instant) {
-        entry.last_used = now;
+    pub(crate) fn run_one(&mut self, entry: &mut Entry) {
         self.drop_unusable(entry);
         match entry.lane.take_ready() {
             Some(Work::Command(work)) => self.command(entry, work),
             Some(Work::State(work)) => self.state(entry, work),
             None => {}
+        }
+        if let Some(placed) = entry.lane.live() {
+            self.cells.count(placed.cell);
         }
     }
 
@@ -186,6 +188,9 @@ impl Worker {
             ready.push_back(entry.id);
         }
         self.is_waited_for |= entry.lane.is_blocked();
+        if entry.lane.is_idle() {
+            entry.lane.shrink();
+        }
     }
 
     fn command(&mut self, entry: &mut Entry, mut work: CommandWork) {
@@ -290,16 +295,18 @@ impl Worker {
         Ok(head)
     }
 
-    /// Lets go of a live object that may decide no more: its cell is gone or full, or another module serves its type now.
+    /// Lets go of a live object that may decide no more: its cell is gone, or another module serves its type now. It moves
+    /// where its cell is full.
     fn drop_unusable(&mut self, entry: &mut Entry) {
         let Some(placed) = entry.lane.live() else { return };
         let (cell, digest) = (placed.cell, placed.module);
-        let is_usable = self.cells.standing(cell) == Standing::Good
-            && self
-                .serving(entry)
-                .is_ok_and(|serving| serving.module.digest() == digest);
-        if !is_usable {
-            self.drop_live(entry);
+        let serves = self
+            .serving(entry)
+            .is_ok_and(|serving| serving.module.digest() == digest);
+        match self.cells.standing(cell) {
+            Standing::Good if serves => {}
+            Standing::Draining if serves && self.move_away(entry) => {}
+            _ => self.drop_live(entry),
         }
     }
 
