@@ -89,7 +89,8 @@ impl Worker {
         }
         let rebuild = Rebuild::new(module, head, fresh_cell || entry.wants_own_cell);
         let is_new = head.version == Version(0);
-        if !is_new && !(self.rebuilds.is_empty() && self.rebuilds.is_rested(Instant::now())) {
+        let is_quiet = || self.rebuilds.is_empty() && self.rebuilds.is_rested(Instant::now());
+        if !is_new && !is_quiet() {
             entry.rebuild = Some(Box::new(rebuild));
             self.rebuilds.wait(entry.id);
             return Ok(false);
