@@ -41,8 +41,8 @@ pub(crate) enum Decided {
     Unrecorded(Box<Commit>),
     /// To be committed; the live object is already there.
     Propose(Box<Commit>),
-    /// The cell ran out of memory: once more in a cell of its own, when nothing is in flight.
-    AloneOnceSettled,
+    /// Not yet: the live object has to be built first, in a cell of its own where the neighbours filled the last one.
+    NotYet { alone: bool },
 }
 
 /// A failure, and whether the live object can no longer be used.

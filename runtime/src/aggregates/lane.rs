@@ -154,6 +154,13 @@ impl<Live, Work, Pending, Gated, Failure> Lane<Live, Work, Pending, Gated, Failu
         self.live = Some(live);
     }
 
+    /// The live object is somewhere else from now on, in the same state: what was decided on it counts as before. Gives back
+    /// the old one.
+    pub(crate) fn move_live(&mut self, live: Live) -> Option<Live> {
+        debug_assert!(self.live.is_some(), "only what is there can move");
+        self.live.replace(live)
+    }
+
     /// Takes the live object away, for eviction or because its cell is gone. What is in flight is settled by the log.
     pub(crate) fn lose_live(&mut self, next: LaneEpoch) -> Option<Live> {
         debug_assert!(next > self.epoch, "epochs only grow");
@@ -251,6 +258,19 @@ impl<Live, Work, Pending, Gated, Failure> Lane<Live, Work, Pending, Gated, Failu
         }
         for work in self.again.drain(..).rev() {
             self.queue.push_front(work);
+        }
+    }
+
+    /// Gives back the memory of queues that are empty: most lanes are idle most of the time.
+    pub(crate) fn shrink(&mut self) {
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+        if self.in_flight.is_empty() {
+            self.in_flight = VecDeque::new();
+        }
+        if self.again.is_empty() {
+            self.again = Vec::new();
         }
     }
 

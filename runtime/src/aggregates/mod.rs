@@ -7,7 +7,11 @@ mod admission;
 mod cells;
 mod decide;
 mod lane;
+mod lanes;
+mod moving;
 mod read;
+mod rebuilds;
+mod recency;
 mod rehydrate;
 mod request;
 mod save;
@@ -37,6 +41,7 @@ use crate::{
 };
 
 use admission::Gauge;
+use cells::Cells;
 use shard::{CommandWork, Message, Shard, StateWork};
 use work::{Equipment, Worker};
 
@@ -82,7 +87,7 @@ impl Aggregates {
     ) -> std::io::Result<Self> {
         let ids = Arc::new(UniqueIds::new()?);
         let count = shards.max(1);
-        let cells = (limits.cells / count).max(1);
+        let cells = || Cells::new((limits.cells / count).max(1), limits.live_bytes / count);
         let start = |index: usize| {
             // Unbounded by itself: what enters is limited by admission.
             let (inbox, messages) = unbounded();
@@ -93,7 +98,7 @@ impl Aggregates {
                 ids: Arc::clone(&ids),
             };
             let (words, speaker) = words::words(inbox.clone());
-            let worker = Worker::new(equipment, speaker, cells);
+            let worker = Worker::new(equipment, speaker, cells());
             let thread = std::thread::Builder::new()
                 .name(format!("shard-{index}"))
                 .stack_size(SHARD_STACK_BYTES)

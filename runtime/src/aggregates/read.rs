@@ -8,7 +8,7 @@ use crate::{
 use super::{
     decide::fault_report,
     request::{CommandError, RenderedState, StateView},
-    shard::StateWork,
+    shard::{StateWork, Work},
     work::{Entry, Gated, Worker},
 };
 
@@ -16,23 +16,31 @@ impl Worker {
     pub(super) fn state(&mut self, entry: &mut Entry, work: Box<StateWork>) {
         let span = work.span.clone();
         let _in_span = tracing::debug_span!(parent: &span, "lane", aggregate = %entry.key).entered();
-        let view = self.render(entry, &work);
-        self.answer(entry, Gated::State(work, view));
+        match self.render(entry, &work) {
+            Ok(None) => entry.lane.push_back_first(Work::State(work)),
+            Ok(Some(view)) => self.answer(entry, Gated::State(work, Ok(view))),
+            Err(error) => self.answer(entry, Gated::State(work, Err(error))),
+        }
     }
 
-    fn render(&mut self, entry: &mut Entry, work: &StateWork) -> Result<StateView, CommandError> {
+    /// None while the live object is being built.
+    fn render(&mut self, entry: &mut Entry, work: &StateWork) -> Result<Option<StateView>, CommandError> {
         let serving = self.serving(entry)?;
         let module = &serving.module;
         let head = self.tip(entry)?;
-        let view = |state| StateView {
-            version: head.version,
-            module: module.digest(),
-            state,
+        let view = |state| {
+            Some(StateView {
+                version: head.version,
+                module: module.digest(),
+                state,
+            })
         };
         if head.version == Version(0) {
             return Ok(view(RenderedState::Missing));
         }
-        self.bring_up(entry, module, head, false)?;
+        if !self.bring_up(entry, module, head, false)? {
+            return Ok(None);
+        }
         let rendered = match entry.lane.live() {
             Some(placed) => match self.cells.get(placed.cell) {
                 Some(cell) => cell.render(&placed.live),

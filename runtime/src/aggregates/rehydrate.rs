@@ -1,7 +1,8 @@
 //! Rebuilding a live object: the newest snapshot of the same module and the tail of the log, or the whole log.
 //!
-//! A snapshot is one attempt together with its tail: when either fails, the whole history is applied once, and the
-//! snapshot is not tried again for this rebuild.
+//! A rebuild is kept by its lane and goes on a slice at a time, so that a long history does not keep the other lanes of
+//! its shard waiting. A snapshot is one attempt together with its tail: when either fails, the whole history is applied
+//! once, and the snapshot is not tried again for this rebuild.
 
 use std::{
     sync::Arc,
@@ -11,14 +12,18 @@ use std::{
 use crate::{
     store::{Direction, EventStore, Head, PageLimit, ReadError, Snapshot},
     vocabulary::{AggregateKey, Limits, Version},
-    wasm::{AppliedEvent, Fault, Module},
+    wasm::{AppliedEvent, Cell, Fault, Module},
 };
 
 use super::{
-    cells::{Cells, Placed},
-    request::CommandError,
-    unique::UniqueIds,
+    cells::{CellId, Cells, Placed},
+    save::Saved,
 };
+
+/// Events of the first slice: what nearly every rebuild needs, and little when each takes long.
+const FIRST_SLICE_EVENTS: usize = 128;
+/// What a slice should take. Later slices have more events or fewer, within their limits, so that one comes near it.
+const SLICE_TIME: Duration = Duration::from_millis(2);
 
 /// Why a live object could not be built.
 #[derive(Debug)]
@@ -36,142 +41,263 @@ pub(crate) enum RebuildError {
     NotRead(ReadError),
 }
 
-/// A live object, and the version of the snapshot that it came from (0 for none).
+/// A live object at the head, and what is known of the newest snapshot.
 #[derive(Debug)]
 pub(crate) struct Rebuilt {
     pub(crate) placed: Placed,
-    pub(crate) snapshot: Version,
+    pub(crate) saved: Saved,
 }
 
-/// What a rebuild needs.
+/// How far a slice got.
 #[derive(Debug)]
-pub(crate) struct Rebuild<'a> {
+pub(crate) enum Progress {
+    Built(Rebuilt),
+    /// There is more to apply.
+    Unfinished,
+    /// Every cell holds an object that is being built: it has to wait for one of them.
+    NoCell,
+}
+
+/// Where a rebuild reads from.
+#[derive(Debug)]
+pub(crate) struct Sources<'a> {
     pub(crate) store: &'a Arc<dyn EventStore>,
     pub(crate) limits: &'a Limits,
-    pub(crate) module: &'a Arc<Module>,
     pub(crate) key: &'a AggregateKey,
-    pub(crate) head: Head,
-    /// Whether to place it in a cell of its own.
-    pub(crate) fresh_cell: bool,
 }
 
-impl Rebuild<'_> {
-    /// Builds the object at `head`.
-    pub(crate) fn run(&self, cells: &mut Cells) -> Result<Rebuilt, RebuildError> {
-        let started = Instant::now();
-        if let Some(snapshot) = self.snapshot()? {
-            let version = snapshot.version;
-            match self.restore(cells, &snapshot, started) {
-                Ok(Some(placed)) => {
-                    return Ok(Rebuilt {
-                        placed,
-                        snapshot: version,
-                    });
-                }
-                Ok(None) => {}
-                Err(RebuildError::NotRead(error)) => return Err(RebuildError::NotRead(error)),
-                Err(error) => {
-                    tracing::warn!(aggregate = %self.key, %version, ?error, "snapshot not usable, applying the whole history");
-                }
-            }
+/// A live object on its way to the head.
+#[derive(Debug)]
+pub(crate) struct Rebuild {
+    module: Arc<Module>,
+    head: Head,
+    /// Whether to place it in a cell of its own.
+    fresh_cell: bool,
+    use_snapshot: bool,
+    begun: Instant,
+    /// Time of all slices so far; the time in between belongs to other lanes.
+    spent: Duration,
+    slice_events: usize,
+    applying: Option<Applying>,
+}
+
+/// An object that is not at the head yet.
+#[derive(Debug)]
+struct Applying {
+    placed: Placed,
+    next: Version,
+    saved: Saved,
+}
+
+impl Rebuild {
+    /// Of an aggregate whose durable head is `head`.
+    pub(crate) fn new(module: &Arc<Module>, head: Head, fresh_cell: bool) -> Self {
+        Self {
+            module: Arc::clone(module),
+            head,
+            fresh_cell,
+            use_snapshot: head.version > Version(0) && module.has_snapshots(),
+            begun: Instant::now(),
+            spent: Duration::ZERO,
+            slice_events: FIRST_SLICE_EVENTS,
+            applying: None,
         }
-        let cell_id = cells
-            .room_for(self.module, self.fresh_cell)
-            .map_err(RebuildError::Fault)?;
-        let live = on_cell(cells, cell_id, |cell| cell.create(&self.key.aggregate_id))?;
-        let placed = Placed {
-            cell: cell_id,
-            live,
-            module: self.module.digest(),
-        };
-        self.apply_from(cells, placed, Version(1), started)
-            .map(|placed| Rebuilt {
-                placed,
-                snapshot: Version(0),
-            })
     }
 
-    fn snapshot(&self) -> Result<Option<Snapshot>, RebuildError> {
-        if self.head.version == Version(0) || !self.module.has_snapshots() {
+    pub(crate) fn module(&self) -> &Arc<Module> {
+        &self.module
+    }
+
+    pub(crate) fn head(&self) -> Head {
+        self.head
+    }
+
+    pub(crate) fn fresh_cell(&self) -> bool {
+        self.fresh_cell
+    }
+
+    /// Lets go of what was built so far.
+    pub(crate) fn abandon(self, cells: &mut Cells) {
+        if let Some(applying) = self.applying {
+            applying.let_go(cells);
+        }
+    }
+
+    /// Does one slice, and says how long it took. Nothing is left behind by an error.
+    pub(crate) fn slice(
+        &mut self,
+        sources: &Sources<'_>,
+        cells: &mut Cells,
+    ) -> (Result<Progress, RebuildError>, Duration) {
+        let started = Instant::now();
+        let result = self.advance(sources, cells);
+        let took = started.elapsed();
+        self.spent += took;
+        let most = sources.limits.rebuild_slice_events;
+        self.slice_events = next_slice(self.slice_events, took).min(most);
+        (result, took)
+    }
+
+    fn advance(&mut self, sources: &Sources<'_>, cells: &mut Cells) -> Result<Progress, RebuildError> {
+        let applying = match self.applying.take() {
+            Some(applying) if cells.holds(applying.placed.cell) => applying,
+            // A neighbour took the cell with it: from the beginning, which is not this aggregate's doing.
+            _ => match self.place(sources, cells) {
+                Ok(applying) => applying,
+                Err(RebuildError::Fault(Fault::CellLimit { limit })) if cells.has_reserved() => {
+                    if self.begun.elapsed() > sources.limits.replay_wall {
+                        return Err(RebuildError::Fault(Fault::CellLimit { limit }));
+                    }
+                    return Ok(Progress::NoCell);
+                }
+                Err(error) => return self.once_more(error, false),
+            },
+        };
+        if applying.next > self.head.version {
+            return Ok(Progress::Built(applying.finish(cells)));
+        }
+        self.apply_slice(sources, cells, applying)
+    }
+
+    fn apply_slice(
+        &mut self,
+        sources: &Sources<'_>,
+        cells: &mut Cells,
+        mut applying: Applying,
+    ) -> Result<Progress, RebuildError> {
+        match self.apply(sources, cells, &applying) {
+            Ok(after) if after > self.head.version => Ok(Progress::Built(applying.finish(cells))),
+            Ok(after) => {
+                applying.next = after;
+                self.applying = Some(applying);
+                Ok(Progress::Unfinished)
+            }
+            Err(error) => {
+                let is_from_snapshot = applying.saved.version > Version(0);
+                applying.let_go(cells);
+                self.once_more(error, is_from_snapshot)
+            }
+        }
+    }
+
+    /// Begins again where there is another way: in a cell of its own after neighbours filled the cell, without the
+    /// snapshot when it failed with its tail.
+    fn once_more(&mut self, error: RebuildError, is_from_snapshot: bool) -> Result<Progress, RebuildError> {
+        match error {
+            RebuildError::Fault(Fault::MemoryLimit { .. }) if !self.fresh_cell => {
+                self.fresh_cell = true;
+                Ok(Progress::Unfinished)
+            }
+            RebuildError::NotRead(_) => Err(error),
+            error if is_from_snapshot && self.use_snapshot => {
+                tracing::warn!(?error, "snapshot not usable, applying the whole history");
+                self.use_snapshot = false;
+                Ok(Progress::Unfinished)
+            }
+            error => Err(error),
+        }
+    }
+
+    /// The object as the snapshot has it, or at version 0. Its cell stays until it is finished or let go.
+    fn place(&mut self, sources: &Sources<'_>, cells: &mut Cells) -> Result<Applying, RebuildError> {
+        let restored = match self.snapshot(sources)? {
+            Some(snapshot) => self.restore(sources, cells, &snapshot)?,
+            None => None,
+        };
+        let applying = match restored {
+            Some(applying) => applying,
+            None => {
+                let cell = self.cell(cells)?;
+                let live = on_cell(cells, cell, |cell| cell.create(&sources.key.aggregate_id))?;
+                self.applying(cell, live, Saved::default())
+            }
+        };
+        cells.reserve(applying.placed.cell);
+        Ok(applying)
+    }
+
+    fn applying(&self, cell: CellId, live: crate::wasm::Live, saved: Saved) -> Applying {
+        let module = self.module.digest();
+        Applying {
+            placed: Placed { cell, live, module },
+            next: saved.version.plus(1),
+            saved,
+        }
+    }
+
+    fn cell(&self, cells: &mut Cells) -> Result<CellId, RebuildError> {
+        cells
+            .room_for(&self.module, self.fresh_cell)
+            .map_err(RebuildError::Fault)
+    }
+
+    fn snapshot(&self, sources: &Sources<'_>) -> Result<Option<Snapshot>, RebuildError> {
+        if !self.use_snapshot {
             return Ok(None);
         }
         let digest = self.module.digest();
-        let found = self
+        let found = sources
             .store
-            .snapshot(self.key, &digest, self.head.version)
+            .snapshot(sources.key, &digest, self.head.version)
             .map_err(RebuildError::NotRead)?;
         Ok(found.filter(|snapshot| snapshot.state_version == self.module.manifest().state_version))
     }
 
+    /// None when the snapshot is of no use.
     fn restore(
-        &self,
+        &mut self,
+        sources: &Sources<'_>,
         cells: &mut Cells,
         snapshot: &Snapshot,
-        started: Instant,
-    ) -> Result<Option<Placed>, RebuildError> {
-        let cell_id = cells
-            .room_for(self.module, self.fresh_cell)
-            .map_err(RebuildError::Fault)?;
+    ) -> Result<Option<Applying>, RebuildError> {
+        let cell_id = self.cell(cells)?;
         let restored = on_cell(cells, cell_id, |cell| {
-            cell.restore(&self.key.aggregate_id, &snapshot.state)
-        })?;
+            cell.restore(&sources.key.aggregate_id, &snapshot.state)
+        });
+        let (aggregate, version) = (sources.key, snapshot.version);
         let live = match restored {
-            Ok(live) => live,
-            Err(reason) => {
-                tracing::warn!(aggregate = %self.key, version = %snapshot.version, reason, "snapshot refused");
+            Ok(Ok(live)) => live,
+            Ok(Err(reason)) => {
+                tracing::warn!(%aggregate, %version, reason, "snapshot refused");
+                self.use_snapshot = false;
+                return Ok(None);
+            }
+            // Perhaps because of the neighbours: the snapshot is tried in a cell of its own.
+            Err(error @ RebuildError::Fault(Fault::MemoryLimit { .. })) if !self.fresh_cell => {
+                return Err(error);
+            }
+            Err(error) => {
+                tracing::warn!(%aggregate, %version, ?error, "snapshot not usable, applying the whole history");
+                self.use_snapshot = false;
                 return Ok(None);
             }
         };
-        let placed = Placed {
-            cell: cell_id,
-            live,
-            module: self.module.digest(),
-        };
-        self.apply_from(cells, placed, snapshot.version.plus(1), started)
-            .map(Some)
+        let bytes = snapshot.state.len();
+        Ok(Some(self.applying(cell_id, live, Saved { version, bytes })))
     }
 
-    /// Applies the log from a version to the head, page by page.
-    fn apply_from(
+    /// Applies one page of the log, and says which version comes next.
+    fn apply(
         &self,
+        sources: &Sources<'_>,
         cells: &mut Cells,
-        placed: Placed,
-        mut next: Version,
-        started: Instant,
-    ) -> Result<Placed, RebuildError> {
-        while next <= self.head.version {
-            match self.apply_page(cells, &placed, next, started) {
-                Ok(after) => next = after,
-                Err(error) => {
-                    cells.release(placed);
-                    return Err(error);
-                }
-            }
-        }
-        Ok(placed)
-    }
-
-    fn apply_page(
-        &self,
-        cells: &mut Cells,
-        placed: &Placed,
-        next: Version,
-        started: Instant,
+        applying: &Applying,
     ) -> Result<Version, RebuildError> {
-        if started.elapsed() > self.limits.replay_wall {
+        let Sources { store, limits, key } = sources;
+        let next = applying.next;
+        if self.spent > limits.replay_wall {
             return Err(RebuildError::TooSlow {
-                limit: self.limits.replay_wall,
+                limit: limits.replay_wall,
                 reached: Version(next.0 - 1),
                 head: self.head.version,
             });
         }
         let limit = PageLimit {
-            events: self.limits.page_events,
-            bytes: self.limits.page_bytes,
+            events: self.slice_events.min(limits.rebuild_slice_events),
+            bytes: limits.rebuild_slice_bytes,
         };
-        let page = self
-            .store
-            .history(self.key, next, Direction::Forward, limit)
+        let page = store
+            .history(key, next, Direction::Forward, limit)
             .map_err(RebuildError::NotRead)?;
         let events: Vec<AppliedEvent<'_>> = page
             .iter()
@@ -180,12 +306,13 @@ impl Rebuild<'_> {
             .collect();
         let Some(last) = events.last().map(|event| event.version) else {
             let what = format!(
-                "`{}` ends before version {}, its head is {}",
-                self.key, next, self.head.version
+                "`{key}` ends before version {next}, its head is {}",
+                self.head.version
             );
             return Err(RebuildError::NotRead(ReadError::Damaged { what }));
         };
-        match on_cell(cells, placed.cell, |cell| cell.apply(&placed.live, &events))? {
+        let Placed { cell, live, .. } = &applying.placed;
+        match on_cell(cells, *cell, |cell| cell.apply(live, &events))? {
             Ok(()) => Ok(last.plus(1)),
             Err(refusal) => Err(RebuildError::Impossible {
                 version: refusal.version,
@@ -195,11 +322,39 @@ impl Rebuild<'_> {
     }
 }
 
+impl Applying {
+    fn finish(self, cells: &mut Cells) -> Rebuilt {
+        cells.unreserve(self.placed.cell);
+        Rebuilt {
+            placed: self.placed,
+            saved: self.saved,
+        }
+    }
+
+    fn let_go(self, cells: &mut Cells) {
+        cells.unreserve(self.placed.cell);
+        cells.release(self.placed);
+    }
+}
+
+/// Events for the next slice, after one with so many took so long.
+fn next_slice(events: usize, took: Duration) -> usize {
+    if took > SLICE_TIME * 8 {
+        (events / 8).max(1)
+    } else if took > SLICE_TIME * 2 {
+        (events / 2).max(1)
+    } else if took < SLICE_TIME / 2 {
+        events.saturating_mul(2)
+    } else {
+        events
+    }
+}
+
 /// Calls a cell; any fault retires it.
 fn on_cell<T>(
     cells: &mut Cells,
-    id: super::cells::CellId,
-    call: impl FnOnce(&mut crate::wasm::Cell) -> Result<T, Fault>,
+    id: CellId,
+    call: impl FnOnce(&mut Cell) -> Result<T, Fault>,
 ) -> Result<T, RebuildError> {
     let Some(cell) = cells.get(id) else {
         return Err(RebuildError::Fault(Fault::Retired));
@@ -210,29 +365,22 @@ fn on_cell<T>(
     })
 }
 
-impl RebuildError {
-    /// As the caller of a command or a read is told.
-    pub(crate) fn for_caller(self, ids: &UniqueIds, key: &AggregateKey, module: &Module) -> CommandError {
-        match self {
-            Self::Fault(Fault::Deadline { limit }) => CommandError::Unavailable {
-                reason: format!("rebuilding `{key}` took longer than {} s", limit.as_secs_f32()),
-                retry_after: limit,
-            },
-            Self::Fault(fault) => super::decide::fault_report(ids, key, fault),
-            Self::Impossible { version, problem } => CommandError::Broken {
-                key: key.clone(),
-                version,
-                problem,
-                module: module.digest(),
-            },
-            Self::TooSlow { limit, reached, head } => CommandError::Unavailable {
-                reason: format!(
-                    "rebuilding `{key}` from the log reached version {reached} of {head} in {} s, the limit",
-                    limit.as_secs()
-                ),
-                retry_after: limit,
-            },
-            Self::NotRead(error) => CommandError::NotRead(error),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_come_to_take_about_as_long_as_they_should() {
+        // Events of 1 µs, 100 µs and 50 ms each.
+        for (each, settled) in [(1, 1_024..=4_096), (100, 10..=40), (50_000, 1..=1)] {
+            let mut events = FIRST_SLICE_EVENTS;
+            for _ in 0..20 {
+                events = next_slice(
+                    events,
+                    Duration::from_micros(each) * u32::try_from(events).unwrap(),
+                );
+            }
+            assert!(settled.contains(&events), "{events} events of {each} µs");
         }
     }
 }

@@ -2,7 +2,7 @@
 //! lane do its work, and hands commits to the store. Nothing it owns is shared, so nothing is locked.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,13 +17,18 @@ use crate::{
 
 use super::{
     admission::Permit,
+    lanes::Lanes,
     request::{Answer, CommandError, CommandRequest, Reply, StateRequest, StateView},
     words::Words,
-    work::{Entry, Worker},
+    work::Worker,
 };
 
 /// How often idle lanes are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// How long lanes are let go in one turn: each may cost a snapshot.
+const SWEEP_TIME: Duration = Duration::from_millis(1);
+/// Lanes that are let go in one turn because the cells have too much memory.
+const GIVEN_UP_AT_ONCE: usize = 64;
 
 /// The place of a lane in its shard. It is another lane's once this one was idle and let go.
 pub(crate) type LaneId = usize;
@@ -127,48 +132,6 @@ pub(crate) struct Shard {
     stopping: bool,
 }
 
-/// The lanes, by their place and by their aggregate.
-#[derive(Default)]
-struct Lanes {
-    places: Vec<Option<Entry>>,
-    free: Vec<LaneId>,
-    by_key: HashMap<AggregateKey, LaneId>,
-}
-
-impl Lanes {
-    fn len(&self) -> usize {
-        self.by_key.len()
-    }
-
-    fn get_mut(&mut self, lane: LaneId) -> Option<&mut Entry> {
-        self.places.get_mut(lane)?.as_mut()
-    }
-
-    fn entries(&self) -> impl Iterator<Item = (LaneId, &Entry)> {
-        let places = self.places.iter().enumerate();
-        places.filter_map(|(lane, entry)| Some((lane, entry.as_ref()?)))
-    }
-
-    fn insert(&mut self, key: AggregateKey, entry: impl FnOnce(LaneId) -> Entry) -> LaneId {
-        let lane = self.free.pop().unwrap_or_else(|| {
-            self.places.push(None);
-            self.places.len() - 1
-        });
-        if let Some(place) = self.places.get_mut(lane) {
-            *place = Some(entry(lane));
-        }
-        self.by_key.insert(key, lane);
-        lane
-    }
-
-    fn remove(&mut self, lane: LaneId) -> Option<Entry> {
-        let entry = self.places.get_mut(lane)?.take()?;
-        self.by_key.remove(&entry.key);
-        self.free.push(lane);
-        Some(entry)
-    }
-}
-
 impl Shard {
     pub(crate) fn new(inbox: Receiver<Message>, words: Words, worker: Worker) -> Self {
         Self {
@@ -188,11 +151,11 @@ impl Shard {
             // What waits is moved into the lanes before the next piece of work is done, so that the lanes' own limits
             // hold however slow a guest is.
             self.listen();
-            if self.ready.is_empty() {
+            if self.has_nothing_to_do() {
                 self.words.wants(self.stopping || self.worker.awaits_words());
                 self.listen();
             }
-            if self.ready.is_empty() && !self.is_done() {
+            if self.has_nothing_to_do() && !self.is_done() {
                 match self.inbox.recv_deadline(next_sweep) {
                     Ok(message) => self.take(message),
                     Err(RecvTimeoutError::Timeout) => {}
@@ -204,9 +167,10 @@ impl Shard {
             }
             let now = Instant::now();
             self.work(now);
+            self.rebuild(now);
             if now >= next_sweep {
-                self.sweep(self.worker.limits().lane_idle);
-                next_sweep = now + SWEEP_EVERY;
+                let is_finished = self.sweep(now);
+                next_sweep = if is_finished { now + SWEEP_EVERY } else { now };
             }
         }
         // What slipped in behind the order to stop.
@@ -222,11 +186,17 @@ impl Shard {
                 Message::Look | Message::Stop => {}
             }
         }
-        self.sweep(Duration::ZERO);
+        while let Some((lane, _)) = self.lanes.oldest() {
+            self.evict(lane);
+        }
+    }
+
+    fn has_nothing_to_do(&self) -> bool {
+        self.ready.is_empty() && self.worker.rebuilds.is_empty()
     }
 
     fn is_done(&self) -> bool {
-        self.stopping && self.lanes.entries().all(|(_, entry)| entry.lane.is_idle())
+        self.stopping && self.has_nothing_to_do() && self.lanes.are_idle()
     }
 
     /// Takes the store's words.
@@ -244,12 +214,27 @@ impl Shard {
         let Some(lane) = self.ready.pop_front() else {
             return;
         };
-        let Some(entry) = self.lanes.get_mut(lane) else {
+        let Some(entry) = self.lanes.using(lane, now) else {
             return;
         };
         entry.is_ready = false;
-        self.worker.run_one(entry, now);
+        self.worker.run_one(entry);
         self.worker.schedule(entry, &mut self.ready);
+        self.give_memory_back();
+    }
+
+    /// One slice of the rebuild whose turn it is, when it is.
+    fn rebuild(&mut self, now: Instant) {
+        let others_wait = !self.ready.is_empty();
+        let Some(lane) = self.worker.rebuilds.next(others_wait, now) else {
+            return;
+        };
+        let Some(entry) = self.lanes.using(lane, now) else {
+            return;
+        };
+        self.worker.rebuild(entry);
+        self.worker.schedule(entry, &mut self.ready);
+        self.give_memory_back();
     }
 
     fn take(&mut self, message: Message) {
@@ -272,8 +257,8 @@ impl Shard {
 
     fn queue(&mut self, work: Work) {
         let key = work.key();
-        let lane = match self.lanes.by_key.get(key) {
-            Some(lane) => *lane,
+        let lane = match self.lanes.of(key) {
+            Some(lane) => lane,
             None if !self.worker.serves(&key.aggregate_type) => {
                 let unknown = CommandError::UnknownType(key.aggregate_type.clone());
                 return work.refuse(unknown);
@@ -298,41 +283,47 @@ impl Shard {
         self.worker.schedule(entry, &mut self.ready);
     }
 
-    /// Lets the longest idle tenth of the lanes go when there are too many.
+    /// Lets the longest unused lanes go when there are too many.
     fn make_room(&mut self) {
-        let limit = self.worker.limits().live_per_shard;
-        if self.lanes.len() < limit {
-            return;
-        }
-        let mut idle: Vec<(Instant, LaneId)> = self
-            .lanes
-            .entries()
-            .filter(|(_, entry)| entry.lane.is_idle())
-            .map(|(lane, entry)| (entry.last_used, lane))
-            .collect();
-        let count = (limit / 10).max(1).min(idle.len());
-        if count == 0 {
-            return;
-        }
-        idle.select_nth_unstable_by_key(count - 1, |(last_used, _)| *last_used);
-        for (_, lane) in idle.into_iter().take(count) {
+        while self.lanes.len() >= self.worker.limits().live_per_shard
+            && let Some(lane) = self.lanes.oldest_idle()
+        {
             self.evict(lane);
         }
     }
 
-    /// Evicts every lane that has been idle for this long.
-    fn sweep(&mut self, idle_for: Duration) {
-        let now = Instant::now();
-        let idle: Vec<LaneId> = self
-            .lanes
-            .entries()
-            .filter(|(_, entry)| {
-                entry.lane.is_idle() && now.saturating_duration_since(entry.last_used) >= idle_for
-            })
-            .map(|(lane, _)| lane)
-            .collect();
-        for lane in idle {
-            self.evict(lane);
+    /// Lets lanes go that have been idle for long enough; false when there are more than one turn has time for.
+    fn sweep(&mut self, now: Instant) -> bool {
+        let idle_for = self.worker.limits().lane_idle;
+        let started = Instant::now();
+        while started.elapsed() < SWEEP_TIME {
+            let Some((lane, entry)) = self.lanes.oldest() else {
+                return true;
+            };
+            if now.saturating_duration_since(entry.last_used) < idle_for {
+                return true;
+            }
+            if entry.lane.is_idle() {
+                self.evict(lane);
+            } else {
+                self.lanes.using(lane, now);
+            }
+        }
+        false
+    }
+
+    /// Empties the cell of the longest unused lane when the cells have too much memory: it returns by whole cells only.
+    fn give_memory_back(&mut self) {
+        for _ in 0..GIVEN_UP_AT_ONCE {
+            if !self.worker.cells_are_too_large() {
+                return;
+            }
+            let Some(lane) = self.lanes.oldest_idle() else {
+                return;
+            };
+            if let Some(entry) = self.lanes.remove(lane) {
+                self.worker.evict_with_cell(entry);
+            }
         }
     }
 

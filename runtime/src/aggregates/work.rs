@@ -16,11 +16,13 @@ use crate::{
 };
 
 use super::{
-    cells::{Cells, Placed},
+    cells::{Cells, Placed, Standing},
     decide::{Decide, Decided, Failed},
     lane::Lane,
-    rehydrate::{Rebuild, Rebuilt},
+    rebuilds::Rebuilds,
+    rehydrate::Rebuild,
     request::{Answer, CommandError, StateView},
+    save::Saved,
     shard::{CommandWork, LaneId, NotDurable, StateWork, Word, Work},
     unique::UniqueIds,
     words::Speaker,
@@ -32,11 +34,15 @@ pub(crate) struct Entry {
     pub(crate) lane: Lane<Placed, Work, Proposed, Gated, Box<NotDurable>>,
     pub(crate) last_used: Instant,
     /// The lane's place.
-    id: LaneId,
+    pub(super) id: LaneId,
     /// The module that serves the type, as of so many activations.
     serving: Option<(u64, Arc<Serving>)>,
-    /// Version of the newest snapshot that this lane took or came from.
-    pub(super) snapshot: Version,
+    /// The newest snapshot that this lane took or came from.
+    pub(super) saved: Saved,
+    /// A live object that is being built, while the lane's work waits for it.
+    pub(super) rebuild: Option<Box<Rebuild>>,
+    /// The object filled a cell together with others: it is built in one of its own next time.
+    pub(super) wants_own_cell: bool,
     /// Whether the shard has it among the lanes with work to do.
     pub(crate) is_ready: bool,
 }
@@ -96,6 +102,7 @@ pub(crate) struct Worker {
     pub(super) equipment: Equipment,
     speaker: Speaker,
     pub(super) cells: Cells,
+    pub(crate) rebuilds: Rebuilds,
     active: HashMap<AggregateType, Arc<Serving>>,
     /// How often a module was activated here.
     activations: u64,
@@ -107,11 +114,12 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(equipment: Equipment, speaker: Speaker, cells: usize) -> Self {
+    pub(crate) fn new(equipment: Equipment, speaker: Speaker, cells: Cells) -> Self {
         Self {
+            rebuilds: Rebuilds::new(equipment.limits.rebuilds_per_shard),
             equipment,
             speaker,
-            cells: Cells::new(cells),
+            cells,
             active: HashMap::new(),
             activations: 0,
             epochs: 0,
@@ -148,7 +156,9 @@ impl Worker {
             last_used: Instant::now(),
             id,
             serving: None,
-            snapshot: Version(0),
+            saved: Saved::default(),
+            rebuild: None,
+            wants_own_cell: false,
             is_ready: false,
         }
     }
@@ -159,23 +169,28 @@ impl Worker {
     }
 
     /// Does the next thing that the lane has to do, unless it has to wait for the store.
-    pub(crate) fn run_one(&mut self, entry: &mut Entry, now: Instant) {
-        entry.last_used = now;
+    pub(crate) fn run_one(&mut self, entry: &mut Entry) {
         self.drop_unusable(entry);
         match entry.lane.take_ready() {
             Some(Work::Command(work)) => self.command(entry, work),
             Some(Work::State(work)) => self.state(entry, work),
             None => {}
         }
+        if let Some(placed) = entry.lane.live() {
+            self.cells.count(placed.cell);
+        }
     }
 
     /// Puts the lane among those with work to do, or takes note that it waits for the store.
     pub(crate) fn schedule(&mut self, entry: &mut Entry, ready: &mut VecDeque<LaneId>) {
-        if !entry.is_ready && entry.lane.has_ready() {
+        if !entry.is_ready && entry.rebuild.is_none() && entry.lane.has_ready() {
             entry.is_ready = true;
             ready.push_back(entry.id);
         }
         self.is_waited_for |= entry.lane.is_blocked();
+        if entry.lane.is_idle() {
+            entry.lane.shrink();
+        }
     }
 
     fn command(&mut self, entry: &mut Entry, mut work: Box<CommandWork>) {
@@ -196,8 +211,8 @@ impl Worker {
             Ok(Decided::Replay(answer)) => work.answer(Ok(answer)),
             Ok(Decided::Propose(commit)) => self.propose(entry, work, *commit),
             Ok(Decided::Unrecorded(commit)) => self.answer(entry, Gated::Unrecorded(work, commit)),
-            Ok(Decided::AloneOnceSettled) => {
-                work.alone = true;
+            Ok(Decided::NotYet { alone }) => {
+                work.alone = alone;
                 entry.lane.push_back_first(Work::Command(work));
             }
             Err(error) => self.answer(entry, Gated::Refused(work, error)),
@@ -223,7 +238,9 @@ impl Worker {
         decide.check_before(head)?;
         let mut alone = work.alone;
         loop {
-            self.bring_up(entry, &serving.module, head, alone)?;
+            if !self.bring_up(entry, &serving.module, head, alone)? {
+                return Ok(Decided::NotYet { alone });
+            }
             let Some(placed) = entry.lane.live() else {
                 return Err(CommandError::Unavailable {
                     reason: "the live object went away".into(),
@@ -247,7 +264,7 @@ impl Worker {
                     // The neighbours may have filled the cell: once more in a cell of its own.
                     alone = true;
                     if !entry.lane.is_settled() {
-                        return Ok(Decided::AloneOnceSettled);
+                        return Ok(Decided::NotYet { alone });
                     }
                 }
             }
@@ -278,47 +295,19 @@ impl Worker {
         Ok(head)
     }
 
-    /// Lets go of a live object that may decide no more: its cell is gone or full, or another module serves its type now.
+    /// Lets go of a live object that may decide no more: its cell is gone, or another module serves its type now. It moves
+    /// where its cell is full.
     fn drop_unusable(&mut self, entry: &mut Entry) {
         let Some(placed) = entry.lane.live() else { return };
         let (cell, digest) = (placed.cell, placed.module);
-        let is_usable = self.cells.takes_calls(cell)
-            && self
-                .serving(entry)
-                .is_ok_and(|serving| serving.module.digest() == digest);
-        if !is_usable {
-            self.drop_live(entry);
+        let serves = self
+            .serving(entry)
+            .is_ok_and(|serving| serving.module.digest() == digest);
+        match self.cells.standing(cell) {
+            Standing::Good if serves => {}
+            Standing::Draining if serves && self.move_away(entry) => {}
+            _ => self.drop_live(entry),
         }
-    }
-
-    /// Makes sure that there is a live object. Only a lane with nothing in flight may be without one here.
-    pub(super) fn bring_up(
-        &mut self,
-        entry: &mut Entry,
-        module: &Arc<Module>,
-        head: Head,
-        fresh_cell: bool,
-    ) -> Result<(), CommandError> {
-        if entry.lane.live().is_some() {
-            return Ok(());
-        }
-        let _in_span = tracing::debug_span!("rehydrate", version = %head.version).entered();
-        let rebuild = Rebuild {
-            store: &self.equipment.store,
-            limits: &self.equipment.limits,
-            module,
-            key: &entry.key,
-            head,
-            fresh_cell,
-        };
-        let ids = &self.equipment.ids;
-        let rebuilt = rebuild
-            .run(&mut self.cells)
-            .map_err(|error| error.for_caller(ids, &entry.key, module))?;
-        let Rebuilt { placed, snapshot } = rebuilt;
-        entry.lane.went_live(placed);
-        entry.snapshot = snapshot;
-        Ok(())
     }
 
     pub(super) fn drop_live(&mut self, entry: &mut Entry) {

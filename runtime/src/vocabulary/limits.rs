@@ -131,7 +131,7 @@ limits! {
         "rendered state of one aggregate", on breach "422", because "It is sent in one piece.";
     cell_memory_bytes: usize = 64 * MIB, at most 1024 * MIB as u64, "B",
         "linear memory of one cell", on breach "500, cell retired", because "Shared by the live aggregates of the cell.";
-    aggregates_per_cell: usize = 256, at most 4_096, "count",
+    aggregates_per_cell: usize = 1_024, at most 4_096, "count",
         "live aggregates in one cell", on breach "another cell is opened", because "The blast radius of a trap.";
     cells: usize = 256, at most 4_096, "count",
         "cells in the process", on breach "503", because "Each reserves address space.";
@@ -163,14 +163,24 @@ limits! {
         "bodies that are arriving, together", on breach "429", because "Memory: a client may announce much and send slowly.";
     uploads: usize = 4, at most 64, "count",
         "uploads at a time", on breach "waits", because "Each is held in memory, checked and compiled.";
-    live_per_shard: usize = 20_000, at most 1_000_000, "count",
-        "live aggregates in one shard", on breach "the longest idle tenth is evicted", because "Memory.";
+    live_per_shard: usize = 100_000, at most 1_000_000, "count",
+        "live aggregates in one shard", on breach "the longest unused are evicted", because "Memory.";
+    live_bytes: usize = 1_024 * MIB, at most 1_048_576 * MIB as u64, "B",
+        "linear memory of all cells in the process", on breach "the cell of the longest unused is emptied", because "Memory; it returns by whole cells only.";
     lane_idle: Duration = Duration::from_secs(60), at most 86_400 * 1_000, "ms",
         "time without a request before an aggregate is evicted", on breach "evicted", because "Memory.";
     snapshot_every: u64 = 100, at most 1_000_000, "count",
         "events after which a state is saved, unless the module says otherwise", on breach "a snapshot is taken", because "Applying 100 events takes well under a millisecond.";
+    snapshot_bytes_per_event: usize = KIB, at most 1_024 * MIB as u64, "B",
+        "size of the last snapshot for each event since, before a state is saved again", on breach "the snapshot waits for more events", because "Saving a large state takes long: a state of 10 MiB is saved every 10,240 events.";
     snapshot_on_eviction: u64 = 16, at most 1_000_000, "count",
         "events since the last snapshot that are worth one at eviction", on breach "a snapshot is taken", because "Fewer are applied faster than a snapshot is read.";
+    rebuilds_per_shard: usize = 64, at most 65_536, "count",
+        "aggregates that are being rebuilt from the log in one shard", on breach "waits", because "What is half built takes memory, and with more at a time all are late.";
+    rebuild_slice_events: usize = 1_000, at most 10_000, "count",
+        "events applied in one turn of a rebuild", on breach "goes on at its next turn", because "Neighbours wait for one turn; it has fewer events where those take long.";
+    rebuild_slice_bytes: usize = MIB, at most 64 * MIB as u64, "B",
+        "payloads applied in one turn of a rebuild", on breach "goes on at its next turn", because "As above; a single larger event still passes.";
     page_events: usize = 1_000, at most 10_000, "count",
         "events in one page", on breach "cut, with `next`", because "A page is built in memory.";
     page_bytes: usize = 8 * MIB, at most 64 * MIB as u64, "B",

@@ -119,6 +119,37 @@ fn a_lane_that_lost_its_object_rebuilds_once_all_is_settled() {
     assert_eq!(lane.take_ready(), Some(8));
 }
 
+#[test]
+fn an_object_that_moved_goes_on_with_what_is_in_flight() {
+    let mut lane = lane();
+    let number = lane.propose(head(1), 7);
+    lane.push(8, 9).unwrap();
+    let epoch = lane.epoch();
+    assert_eq!(lane.move_live(55), Some(0));
+    assert_eq!((lane.epoch(), lane.take_ready()), (epoch, Some(8)));
+    assert!(lane.settle(number, Err("disk")));
+    let lost = Settled::Lost {
+        failure: "disk",
+        behind: Vec::new(),
+        live: Some(55),
+    };
+    assert_eq!(lane.next_settled(LaneEpoch(2)), Some(lost), "and is lost with it");
+}
+
+#[test]
+fn a_lane_that_shrinks_keeps_what_it_has() {
+    let mut lane = lane();
+    let number = lane.propose(head(1), 7);
+    lane.push(8, 9).unwrap();
+    lane.shrink();
+    assert_eq!(lane.take_ready(), Some(8));
+    assert!(lane.settle(number, Ok(())));
+    assert!(lane.next_settled(LaneEpoch(2)).is_some());
+    lane.resume();
+    lane.shrink();
+    assert!(lane.is_idle() && lane.live().is_some());
+}
+
 /// What a caller wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ask {
