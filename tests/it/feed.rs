@@ -177,17 +177,22 @@ fn a_client_that_has_sent_half_a_request_does_not_hold_the_server_up() {
     );
 }
 
-/// Growth of a server's resident memory, bytes.
+/// Growth of the most memory that a server ever had, bytes. What it has at one moment goes up and down with the commits
+/// that wait for the index.
 fn grown_by(server: &Process, work: impl FnOnce()) -> u64 {
-    let before = resident_bytes(server);
+    let before = peak_bytes(server);
     work();
-    resident_bytes(server).saturating_sub(before)
+    peak_bytes(server).saturating_sub(before)
 }
 
-fn resident_bytes(server: &Process) -> u64 {
-    let statm = std::fs::read_to_string(format!("/proc/{}/statm", server.id())).unwrap();
-    let pages: u64 = statm.split_whitespace().nth(1).unwrap().parse().unwrap();
-    pages * 4096
+fn peak_bytes(server: &Process) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap();
+    let kilobytes: u64 = peak.trim().strip_suffix(" kB").unwrap().trim().parse().unwrap();
+    kilobytes * 1024
 }
 
 #[test]
