@@ -73,6 +73,23 @@ impl Sink for Vec<u8> {
     }
 }
 
+/// A number, byte by byte.
+pub(super) fn read_number(mut byte: impl FnMut() -> Result<u8, Malformed>) -> Result<u64, Malformed> {
+    let mut value = 0_u64;
+    for shift in (0..64).step_by(7) {
+        let byte = byte()?;
+        let bits = u64::from(byte & 0x7f);
+        if shift == 63 && bits > 1 {
+            break;
+        }
+        value |= bits << shift;
+        if byte & 0x80 == 0 {
+            return Ok(value);
+        }
+    }
+    Err(Malformed("number"))
+}
+
 /// Takes bytes apart; byte strings share the memory of the whole.
 #[derive(Debug)]
 pub(in crate::store) struct Reader<'a> {
@@ -104,19 +121,7 @@ impl<'a> Reader<'a> {
 
     /// A number.
     pub(in crate::store) fn number(&mut self) -> Result<u64, Malformed> {
-        let mut value = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            let bits = u64::from(byte & 0x7f);
-            if shift == 63 && bits > 1 {
-                break;
-            }
-            value |= bits << shift;
-            if byte & 0x80 == 0 {
-                return Ok(value);
-            }
-        }
-        Err(Malformed("number"))
+        read_number(|| self.byte())
     }
 
     /// A number that counts something held in memory.

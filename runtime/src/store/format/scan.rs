@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use super::{
     FORMAT, Malformed, Sink as _,
-    bytes::{TEXT, UUID, uuid_text},
+    bytes::{TEXT, UUID, read_number, uuid_text},
 };
 use crate::vocabulary::AggregateKey;
 
@@ -73,23 +73,7 @@ impl<'a> Walk<'a> {
 
     /// A number.
     pub(in crate::store) fn number(&mut self) -> Result<u64, Malformed> {
-        let first = self.byte()?;
-        if first < 0x80 {
-            return Ok(u64::from(first));
-        }
-        let mut value = u64::from(first & 0x7f);
-        for shift in (7..64).step_by(7) {
-            let byte = self.byte()?;
-            let bits = u64::from(byte & 0x7f);
-            if shift == 63 && bits > 1 {
-                break;
-            }
-            value |= bits << shift;
-            if byte & 0x80 == 0 {
-                return Ok(value);
-            }
-        }
-        Err(Malformed("number"))
+        read_number(|| self.byte())
     }
 
     /// A number that counts something held in memory.
