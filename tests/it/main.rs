@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod activations;
+mod alone;
 mod bad_input;
 mod bad_requests;
 mod bench_command;

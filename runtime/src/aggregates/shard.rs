@@ -27,6 +27,9 @@ use super::{
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How long lanes are let go in one turn: each may cost a snapshot.
 const SWEEP_TIME: Duration = Duration::from_millis(1);
+/// Messages that came one by one, each to a shard that slept, after which the shard counts on more of the same. A second
+/// client soon ends such a row; one that sends the next command when it has the answer to the last is served by it.
+const CALM_AFTER: u32 = 8;
 /// Lanes that are let go in one turn because the cells have too much memory.
 const GIVEN_UP_AT_ONCE: usize = 64;
 
@@ -129,6 +132,8 @@ pub(crate) struct Shard {
     worker: Worker,
     /// Lanes with work that can be done, each once, in the order in which it came.
     ready: VecDeque<LaneId>,
+    /// Messages in a row that found the shard asleep and came alone.
+    calm: u32,
     stopping: bool,
 }
 
@@ -140,6 +145,7 @@ impl Shard {
             lanes: Lanes::default(),
             worker,
             ready: VecDeque::new(),
+            calm: 0,
             stopping: false,
         }
     }
@@ -155,14 +161,18 @@ impl Shard {
                 self.words.wants(self.stopping || self.worker.awaits_words());
                 self.listen();
             }
-            if self.has_nothing_to_do() && !self.is_done() {
+            if self.has_nothing_to_do() && !self.is_done() && self.inbox.is_empty() {
                 match self.inbox.recv_deadline(next_sweep) {
-                    Ok(message) => self.take(message),
+                    Ok(message) => {
+                        self.calm = self.calm.saturating_add(1);
+                        self.take(message);
+                    }
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => break,
                 }
             }
             while let Ok(message) = self.inbox.try_recv() {
+                self.calm = 0;
                 self.take(message);
             }
             let now = Instant::now();
@@ -218,6 +228,8 @@ impl Shard {
             return;
         };
         entry.is_ready = false;
+        self.worker.has_time =
+            self.calm > CALM_AFTER && self.ready.is_empty() && self.worker.rebuilds.is_empty();
         self.worker.run_one(entry);
         self.worker.schedule(entry, &mut self.ready);
         self.give_memory_back();

@@ -111,6 +111,8 @@ pub(crate) struct Worker {
     pub(super) in_flight: usize,
     /// Whether something may wait for one of them: an answer, or the next decision of a lane.
     pub(super) is_waited_for: bool,
+    /// Nothing else waits for the shard, and for a while nothing has: it may spend its time on a commit.
+    pub(super) has_time: bool,
 }
 
 impl Worker {
@@ -125,6 +127,7 @@ impl Worker {
             epochs: 0,
             in_flight: 0,
             is_waited_for: false,
+            has_time: false,
         }
     }
 
@@ -348,7 +351,11 @@ impl Worker {
                 }
             }
         };
-        self.equipment.store.append(proposal, Box::new(done));
+        if self.has_time {
+            self.equipment.store.append_here(proposal, Box::new(done));
+        } else {
+            self.equipment.store.append(proposal, Box::new(done));
+        }
     }
 }
 

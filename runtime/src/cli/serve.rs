@@ -28,6 +28,9 @@ pub struct ServeArgs {
     /// Threads that decide commands; by default one for each processor
     #[arg(long, env = "ANNALS_SHARDS", value_name = "N", value_parser = super::lists::at_least_one)]
     pub shards: Option<usize>,
+    /// Threads that speak HTTP; by default one for each processor
+    #[arg(long, env = "ANNALS_HTTP_THREADS", value_name = "N", value_parser = super::lists::at_least_one)]
+    pub http_threads: Option<usize>,
     /// Sets a limit of docs/limits.md, for example page-events=500; can be given again
     #[arg(
         long = "limit",
@@ -84,9 +87,23 @@ fn limits(given: &[String]) -> Result<Limits, CliError> {
 
 pub(crate) fn run(args: &ServeArgs, out: &mut Out<'_>) -> Result<(), CliError> {
     start_log(args.log, &args.log_filter)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    use_small_pages();
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = args.http_threads {
+        builder.worker_threads(threads);
+    }
+    let runtime = builder.enable_all().build();
     let runtime = runtime.map_err(|error| CliError::failed(format!("cannot start: {error}")))?;
     runtime.block_on(serve(args, out))
+}
+
+/// Asks the system not to give memory in pages of 2 MiB: each is zeroed when it is first touched, which is seen as a pause of
+/// milliseconds in the answers that wait meanwhile (docs/decisions/process-allocator.md).
+fn use_small_pages() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = nix::sys::prctl::set_thp_disable(true) {
+        tracing::debug!(%error, "large pages of memory could not be refused");
+    }
 }
 
 async fn serve(args: &ServeArgs, out: &mut Out<'_>) -> Result<(), CliError> {
@@ -170,6 +187,7 @@ mod tests {
             data: "d".into(),
             listen,
             shards: Some(3),
+            http_threads: None,
             limits: vec!["page-events=500".into(), "lane_queue = 7".into()],
             log: LogFormat::Human,
             log_filter: "info".into(),

@@ -21,12 +21,12 @@ pub struct Proposal {
     pub commit: Commit,
 }
 
-/// Called exactly once per proposal, on a thread of the store, after the fsync that covers it or the failure.
-/// It must not block.
+/// Called exactly once per proposal, after the fsync that covers it or the failure: on a thread of the store, or on that
+/// of a caller of [`EventStore::append_here`]. It must not block, and must not append.
 pub type Completion = Box<dyn FnOnce(Result<Arc<Committed>, AppendError>) + Send>;
 
 /// Told of every commit once it is durable and readable, in commit order, before its completion is called.
-/// It runs on a thread of the store and must not block.
+/// It runs where completions do, and must not block or append.
 pub type CommitListener = Box<dyn Fn(&Arc<Committed>) + Send + Sync>;
 
 /// What identifies a log and the branch of it that is being written.
@@ -139,6 +139,12 @@ pub trait EventStore: Send + Sync + fmt::Debug {
 
     /// Queues a proposal. Blocks while the writer's queue is full (back-pressure towards the shards).
     fn append(&self, proposal: Proposal, done: Completion);
+
+    /// The same for a caller that has nothing else to do: an engine that is writing nothing may make the commit on the
+    /// caller's thread, and complete it before this returns. It saves two changes of threads, and takes as long as a commit.
+    fn append_here(&self, proposal: Proposal, done: Completion) {
+        self.append(proposal, done);
+    }
 
     /// Adds a listener; it is told of every commit after this call, and `last_position` at the time of the call is
     /// returned, so that nothing is missed or seen twice.

@@ -200,6 +200,10 @@ impl EventStore for LocalStore {
         self.queue.push(Prepared::new(proposal, done));
     }
 
+    fn append_here(&self, proposal: Proposal, done: Completion) {
+        self.queue.write_here(Prepared::new(proposal, done));
+    }
+
     fn listen(&self, listener: CommitListener) -> Position {
         self.shared.listeners.add(listener)
     }

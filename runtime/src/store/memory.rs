@@ -201,6 +201,10 @@ impl EventStore for MemoryStore {
         self.queue.push((proposal, done));
     }
 
+    fn append_here(&self, proposal: Proposal, done: Completion) {
+        self.queue.write_here((proposal, done));
+    }
+
     fn listen(&self, listener: CommitListener) -> Position {
         self.shared.listeners.add(listener)
     }

@@ -68,10 +68,13 @@ fn queue(
             expected: Version(commit.first_version.0 - 1),
             commit,
         };
-        store.append(
-            proposal,
-            Box::new(move |result| sender.send((index, result)).unwrap()),
-        );
+        let done = Box::new(move |result| sender.send((index, result)).unwrap());
+        // Either way of handing over keeps the order.
+        if index % 5 == 0 {
+            store.append_here(proposal, done);
+        } else {
+            store.append(proposal, done);
+        }
     }
     let answers: Vec<_> = receiver.iter().take(count).collect();
     let order: Vec<_> = answers.iter().map(|(index, _)| *index).collect();
@@ -201,7 +204,11 @@ pub(super) fn closed_store_refuses(subject: &Subject<'_>) {
                     let count = move |_: Result<_, _>| {
                         answered.fetch_add(1, Ordering::SeqCst);
                     };
-                    store.append(proposal, Box::new(count));
+                    if attempt % 2 == 0 {
+                        store.append(proposal, Box::new(count));
+                    } else {
+                        store.append_here(proposal, Box::new(count));
+                    }
                 }
             });
         }

@@ -318,6 +318,11 @@ impl Engine for Writer {
         }
     }
 
+    fn is_at_ease(&self) -> bool {
+        let room = self.shared.options.overlay_bytes;
+        self.repair.is_none() && self.shared.overlay.wait_for_room(room, Duration::ZERO)
+    }
+
     fn wake_in(&self) -> Option<Duration> {
         self.repair.as_ref().map(Repair::due_in)
     }

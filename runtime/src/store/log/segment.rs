@@ -98,7 +98,7 @@ impl Segment {
         cache_bytes: usize,
     ) -> Result<Self, OpenError> {
         let name = file_name(number);
-        let database = Database::new(Arc::clone(files), name.clone(), cache_bytes, mode);
+        let database = Database::new(Arc::clone(files), name.clone(), cache_bytes, mode).with_late_frees();
         let header = database
             .read(|transaction| {
                 let table = transaction.open_table(HEADER)?;

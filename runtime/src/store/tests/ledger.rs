@@ -53,10 +53,13 @@ impl Ledger {
                 expected: Version(commit.first_version.0 - 1),
                 commit,
             };
-            store.append(
-                proposal,
-                Box::new(move |result| sender.send((index, result)).unwrap_or_default()),
-            );
+            let done = Box::new(move |result| sender.send((index, result)).unwrap_or_default());
+            // Every other time the first one is written by this thread, and what happens to it happens here.
+            if index == 0 && self.life.is_multiple_of(2) {
+                store.append_here(proposal, done);
+            } else {
+                store.append(proposal, done);
+            }
         }
         drop(sender);
         let mut answers: Vec<Option<Result<Arc<Committed>, AppendError>>> = vec![None; count];
