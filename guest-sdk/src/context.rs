@@ -19,15 +19,15 @@ use std::cell::Cell;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Context {
-    aggregate_id: String,
-    version: u64,
-    now: u64,
-    actor: Option<String>,
-    command_id: String,
-    correlation_id: String,
-    causation_id: Option<String>,
-    attributes: Vec<(String, String)>,
-    random: Random,
+    pub(crate) aggregate_id: String,
+    pub(crate) version: u64,
+    pub(crate) now: u64,
+    pub(crate) actor: Option<String>,
+    pub(crate) command_id: String,
+    pub(crate) correlation_id: String,
+    pub(crate) causation_id: Option<String>,
+    pub(crate) attributes: Vec<(String, String)>,
+    pub(crate) random: Random,
 }
 
 impl Context {
@@ -229,23 +229,29 @@ impl ContextBuilder {
 /// xoshiro256++, seeded through SplitMix64 as its authors advise. The sequence is part of the contract with stored
 /// decisions: a test pins it.
 #[derive(Debug, Clone)]
-struct Random {
-    state: Cell<[u64; 4]>,
+pub(crate) struct Random {
+    state: Cell<State>,
+}
+
+/// Most decisions draw nothing, so the seed is spread out at the first draw.
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Seed(u64, u64),
+    Drawn([u64; 4]),
 }
 
 impl Random {
-    fn from_seed(high: u64, low: u64) -> Self {
-        let (mut high, mut low) = (high, low);
-        let mut word = || split_mix(&mut low).wrapping_add(split_mix(&mut high).rotate_left(32));
-        // The last word is odd, because xoshiro never leaves the state of all zeros.
-        let state = [word(), word(), word(), word() | 1];
+    pub(crate) fn from_seed(high: u64, low: u64) -> Self {
         Self {
-            state: Cell::new(state),
+            state: Cell::new(State::Seed(high, low)),
         }
     }
 
     fn next(&self) -> u64 {
-        let [mut a, mut b, mut c, mut d] = self.state.get();
+        let [mut a, mut b, mut c, mut d] = match self.state.get() {
+            State::Seed(high, low) => spread(high, low),
+            State::Drawn(words) => words,
+        };
         let result = a.wrapping_add(d).rotate_left(23).wrapping_add(a);
         let shifted = b << 17;
         c ^= a;
@@ -254,9 +260,16 @@ impl Random {
         a ^= d;
         c ^= shifted;
         d = d.rotate_left(45);
-        self.state.set([a, b, c, d]);
+        self.state.set(State::Drawn([a, b, c, d]));
         result
     }
+}
+
+fn spread(high: u64, low: u64) -> [u64; 4] {
+    let (mut high, mut low) = (high, low);
+    let mut word = || split_mix(&mut low).wrapping_add(split_mix(&mut high).rotate_left(32));
+    // The last word is odd, because xoshiro never leaves the state of all zeros.
+    [word(), word(), word(), word() | 1]
 }
 
 /// One step of SplitMix64.

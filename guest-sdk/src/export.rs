@@ -7,8 +7,9 @@ use crate::bindings::annals::aggregate::types as wit;
 use crate::bindings::exports::annals::aggregate::{
     aggregate, invariants, manifest, snapshots, upcasting, view,
 };
-use crate::live::{self, HandleError};
-use crate::{Context, Decide, EventError, Manifest, VersionedEvent, log, snapshot};
+use crate::context::Random;
+use crate::live::{self, Decided, HandleError};
+use crate::{Context, Decide, EventError, Manifest, NewEvent, VersionedEvent, log, snapshot};
 
 /// Exports an aggregate as a module: once per crate, at the top level.
 ///
@@ -119,16 +120,8 @@ impl<A: Decide> aggregate::GuestInstance for Live<A> {
             &command.name,
             &command.payload,
         );
-        let decided = handled.map_err(wit::HandleError::from)?;
-        let events = decided.events.into_iter().map(|event| wit::NewEvent {
-            event_type: event.event_type.to_owned(),
-            schema: event.schema,
-            payload: event.payload,
-        });
-        Ok(wit::Decision {
-            events: events.collect(),
-            reply: decided.reply,
-        })
+        let Decided { events, reply } = handled.map_err(wit::HandleError::from)?;
+        Ok(wit::Decision { events, reply })
     }
 
     fn apply(&self, events: Vec<wit::RecordedEvent>) -> Result<(), wit::ApplyError> {
@@ -211,22 +204,27 @@ impl<A: Decide> upcasting::Guest for Adapter<A> {
 impl From<wit::Context> for Context {
     fn from(context: wit::Context) -> Self {
         let (high, low) = context.seed;
-        let mut builder = Self::builder(context.aggregate_id)
-            .version(context.version)
-            .now(context.now)
-            .seed(high, low)
-            .command_id(context.command_id)
-            .correlation_id(context.correlation_id);
-        if let Some(actor) = context.actor {
-            builder = builder.actor(actor);
+        Self {
+            aggregate_id: context.aggregate_id,
+            version: context.version,
+            now: context.now,
+            actor: context.actor,
+            command_id: context.command_id,
+            correlation_id: context.correlation_id,
+            causation_id: context.causation_id,
+            attributes: context.attributes,
+            random: Random::from_seed(high, low),
         }
-        if let Some(id) = context.causation_id {
-            builder = builder.causation_id(id);
+    }
+}
+
+impl From<NewEvent> for wit::NewEvent {
+    fn from(event: NewEvent) -> Self {
+        Self {
+            event_type: event.event_type.to_owned(),
+            schema: event.schema,
+            payload: event.payload,
         }
-        for (name, value) in context.attributes {
-            builder = builder.attribute(name, value);
-        }
-        builder.build()
     }
 }
 

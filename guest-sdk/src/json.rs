@@ -80,6 +80,13 @@ pub fn decode_object<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Malformed
 /// # Errors
 /// The place and what was expected there.
 pub fn decode_any<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Malformed> {
+    // Nearly every payload decodes. Keeping track of the place costs more than decoding, so it is done only to explain.
+    serde_json::from_slice(payload).or_else(|_| decode_with_track(payload))
+}
+
+/// Decodes once more, and says where it failed.
+#[cold]
+fn decode_with_track<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Malformed> {
     let mut deserializer = serde_json::Deserializer::from_slice(payload);
     let mut track = Track::new();
     let tracked = serde_path_to_error::Deserializer::new(&mut deserializer, &mut track);

@@ -5,8 +5,8 @@ use crate::{Command, CommandError, Context, Decide, Event, EventError, NewEvent,
 
 /// What was decided, encoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Decided {
-    pub(crate) events: Vec<NewEvent>,
+pub(crate) struct Decided<E = NewEvent> {
+    pub(crate) events: Vec<E>,
     pub(crate) reply: Option<Vec<u8>>,
 }
 
@@ -38,18 +38,21 @@ pub(crate) enum ApplyError {
     Impossible(String),
 }
 
-pub(crate) fn handle<A: Decide>(
+pub(crate) fn handle<A: Decide, E: From<NewEvent>>(
     state: &A,
     context: &Context,
     name: &str,
     payload: &[u8],
-) -> Result<Decided, HandleError> {
+) -> Result<Decided<E>, HandleError> {
     let command = A::Command::decode(name, payload)?;
     match state.decide(command, context) {
         Ok(decision) => {
             let (events, reply) = decision.into_parts();
             Ok(Decided {
-                events: events.into_iter().map(NewEvent::of).collect(),
+                events: events
+                    .into_iter()
+                    .map(|event| NewEvent::of(event).into())
+                    .collect(),
                 reply,
             })
         }

@@ -122,20 +122,19 @@ impl Decide<'_> {
                     details,
                     fuel,
                 };
-                return Ok(self.record_or_answer(self.commit(head, context, outcome, Vec::new())));
+                return Ok(self.record_or_answer(self.commit(head, context, command, outcome, Vec::new())));
             }
             Err(Refusal::UnknownCommand) => return Err(Failed::harmless(self.unknown_command())),
             Err(Refusal::Malformed { pointer, problem }) => {
-                let command = self.request.command.clone();
                 return Err(Failed::harmless(CommandError::Malformed {
-                    command,
+                    command: command.name,
                     pointer,
                     problem,
                 }));
             }
         };
         let Decision { events, reply } = decision;
-        let commit = self.commit(head, context, Outcome::Accepted { reply, fuel }, events);
+        let commit = self.commit(head, context, command, Outcome::Accepted { reply, fuel }, events);
         if !commit.events.is_empty() {
             self.apply(cells, placed, &commit)?;
             self.check_invariants(cells, placed)?;
@@ -239,15 +238,22 @@ impl Decide<'_> {
         }
     }
 
-    fn commit(&self, head: Head, context: Context, outcome: Outcome, events: Vec<NewEvent>) -> Commit {
+    fn commit(
+        &self,
+        head: Head,
+        context: Context,
+        command: GuestCommand,
+        outcome: Outcome,
+        events: Vec<NewEvent>,
+    ) -> Commit {
         let request = self.request;
         let keeps = self.serving.keeps_commands;
         Commit {
             key: request.key.clone(),
             first_version: head.version.plus(1),
             command: CommandRecord {
-                name: request.command.clone(),
-                payload: keeps.then(|| request.payload.clone()),
+                name: command.name,
+                payload: keeps.then_some(command.payload),
             },
             context: ContextRecord {
                 now: context.now,

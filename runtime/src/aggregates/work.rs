@@ -99,7 +99,8 @@ pub(crate) struct Equipment {
 
 /// Does the work of a shard's lanes, with the cells of the shard.
 pub(crate) struct Worker {
-    pub(super) equipment: Equipment,
+    /// This worker's own: what is in it all shards share, and counting references to that costs each of them.
+    pub(super) equipment: Arc<Equipment>,
     speaker: Speaker,
     pub(super) cells: Cells,
     pub(crate) rebuilds: Rebuilds,
@@ -119,7 +120,7 @@ impl Worker {
     pub(crate) fn new(equipment: Equipment, speaker: Speaker, cells: Cells) -> Self {
         Self {
             rebuilds: Rebuilds::new(equipment.limits.rebuilds_per_shard),
-            equipment,
+            equipment: Arc::new(equipment),
             speaker,
             cells,
             active: HashMap::new(),
@@ -224,13 +225,11 @@ impl Worker {
 
     fn decide(&mut self, entry: &mut Entry, work: &CommandWork) -> Result<Decided, CommandError> {
         let serving = self.serving(entry)?;
-        let store = Arc::clone(&self.equipment.store);
-        let clock = Arc::clone(&self.equipment.clock);
-        let ids = Arc::clone(&self.equipment.ids);
+        let equipment = Arc::clone(&self.equipment);
         let decide = Decide {
-            store: &store,
-            clock: &*clock,
-            ids: &ids,
+            store: &equipment.store,
+            clock: &*equipment.clock,
+            ids: &equipment.ids,
             serving: &serving,
             request: &work.request,
         };
