@@ -20,7 +20,7 @@ usage: cargo xtask <task>
   counts [--bless]
                  count instructions with callgrind and compare them with docs/profile.md; --bless writes them there
   check          formatting, clippy, licences and dependencies, documentation
-  ci             check, then test, then the demo once
+  ci             check, then test, then counts where valgrind is installed, then the demo once
 ";
 
 fn main() -> ExitCode {
@@ -118,6 +118,7 @@ fn tracer(workspace: &Workspace, steps: &mut Steps) -> Result<(), Failed> {
 fn ci(workspace: &Workspace, steps: &mut Steps) -> Result<(), Failed> {
     check(workspace, steps)?;
     test(workspace, steps, &[])?;
+    counts::run_where_possible(workspace, steps)?;
     let mut demo = workspace.command(&workspace.annals());
     steps.run("demo", demo.args(["demo", "--once"]))
 }
