@@ -1,6 +1,7 @@
 //! The tasks of this workspace: `cargo xtask <task>`. Each does all of its own set-up and asks nothing.
 
 mod bench;
+mod counts;
 mod deny;
 mod steps;
 mod workspace;
@@ -16,8 +17,10 @@ usage: cargo xtask <task>
   demo [ARGS…]   build annals and run its demo: a server, an account, commands, state, history, the live feed
   test [ARGS…]   build the example modules, then run every test of the workspace; ARGS go to `cargo test`
   bench [ARGS…]  measure annals beside its floors (docs/benchmark.md); ARGS go to `annals-bench`
+  counts [--bless]
+                 count instructions with callgrind and compare them with docs/profile.md; --bless writes them there
   check          formatting, clippy, licences and dependencies, documentation
-  ci             check, then test, then the demo once
+  ci             check, then test, then counts where valgrind is installed, then the demo once
 ";
 
 fn main() -> ExitCode {
@@ -36,6 +39,8 @@ fn main() -> ExitCode {
         (Some("demo"), _) => demo(&workspace, &mut steps, &rest),
         (Some("test"), _) => test(&workspace, &mut steps, &rest),
         (Some("bench"), _) => bench::run(&workspace, &mut steps, &rest),
+        (Some("counts"), []) => counts::run(&workspace, &mut steps, false),
+        (Some("counts"), [bless]) if bless == "--bless" => counts::run(&workspace, &mut steps, true),
         (Some("check"), []) => check(&workspace, &mut steps),
         (Some("ci"), []) => ci(&workspace, &mut steps),
         (Some("help" | "--help" | "-h"), _) => {
@@ -113,6 +118,7 @@ fn tracer(workspace: &Workspace, steps: &mut Steps) -> Result<(), Failed> {
 fn ci(workspace: &Workspace, steps: &mut Steps) -> Result<(), Failed> {
     check(workspace, steps)?;
     test(workspace, steps, &[])?;
+    counts::run_where_possible(workspace, steps)?;
     let mut demo = workspace.command(&workspace.annals());
     steps.run("demo", demo.args(["demo", "--once"]))
 }

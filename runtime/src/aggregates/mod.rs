@@ -5,6 +5,8 @@
 
 mod admission;
 mod cells;
+#[cfg(test)]
+mod counts;
 mod decide;
 mod lane;
 mod lanes;

@@ -4,6 +4,8 @@
 mod app;
 mod cloudevent;
 mod connection;
+#[cfg(test)]
+mod counts;
 mod direct;
 mod document;
 mod etag;

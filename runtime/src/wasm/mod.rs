@@ -47,7 +47,7 @@ mod upload_error;
 mod world;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use applied::{AppliedEvent, ApplyProblem, ApplyRefusal};
 pub use cell::Cell;

@@ -4,6 +4,8 @@
 //! is no task and no channel per line. The connection's own task only moves bytes, so that reading and writing never wait
 //! for each other.
 
+#[cfg(test)]
+mod counts;
 mod line;
 mod lines;
 mod mailbox;

@@ -6,7 +6,7 @@
     unreachable_pub,
     reason = "shared with the integration tests, which use all of it"
 )]
-mod guests;
+pub(crate) mod guests;
 
 mod cached;
 mod healthy;
