@@ -257,7 +257,7 @@ impl Decide<'_> {
             },
             context: ContextRecord {
                 now: context.now,
-                seed: context.seed,
+                seed: None,
                 actor: context.actor,
                 command_id: context.command_id,
                 correlation_id: context.correlation_id,
@@ -300,7 +300,8 @@ pub(crate) fn fault_report(ids: &UniqueIds, key: &AggregateKey, fault: Fault) ->
     CommandError::Fault { fault, diagnosis }
 }
 
-/// The guest's only randomness: the same for the same command to the same aggregate, different for any other.
+/// The guest's only randomness: the same for the same command to the same aggregate, different for any other. Commits
+/// do not hold it, since they hold what it is made of. Were it made otherwise one day, they would have to say so.
 fn seed(key: &AggregateKey, command_id: &str) -> [u64; 2] {
     let mut hasher = Sha256::new();
     for part in [

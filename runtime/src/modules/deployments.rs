@@ -142,7 +142,7 @@ fn commit(
         },
         context: ContextRecord {
             now: now.max(head.recorded_at),
-            seed: [0, 0],
+            seed: Some([0, 0]),
             actor: None,
             correlation_id: command_id.clone(),
             command_id,

@@ -30,7 +30,8 @@ pub type ProgressListener = Arc<dyn Fn(Progress) + Send + Sync>;
 pub struct StoreOptions {
     /// Largest chunk, bytes, unless one commit alone is larger. Powers of two fill redb's pages.
     pub chunk_bytes: usize,
-    /// A segment is sealed once it holds this much, bytes: it bounds the recovery after an abort.
+    /// A segment is sealed once it takes this much of the disk, bytes, or once its file has to grow after half of it: it
+    /// bounds the recovery after an abort.
     pub segment_bytes: u64,
     /// redb's cache for the segment being written, bytes.
     pub log_cache_bytes: usize,

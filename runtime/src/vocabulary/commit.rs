@@ -35,8 +35,8 @@ pub struct CommandRecord {
 pub struct ContextRecord {
     /// Fixed at the decision; never earlier than the aggregate's previous event. Also the events' `recorded-at`.
     pub now: Millis,
-    /// The guest's only source of randomness.
-    pub seed: [u64; 2],
+    /// The guest's only source of randomness. None when it is what `decide.rs` derives from aggregate and command id.
+    pub seed: Option<[u64; 2]>,
     /// Who asked, as authenticated by the host.
     pub actor: Option<String>,
     /// Identifies the command.

@@ -117,7 +117,7 @@ impl Engine {
             },
             context: ContextRecord {
                 now: self.clock.now(),
-                seed: [u64::from(account), version],
+                seed: None,
                 actor: None,
                 // As long as those that lanes draw.
                 command_id: format!("{correlation_id:0>32}"),

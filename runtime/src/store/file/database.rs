@@ -151,6 +151,14 @@ impl Database {
         &self,
         call: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>,
     ) -> Result<T, WriteFault> {
+        self.write_noting_growth(call).map(|(value, _)| value)
+    }
+
+    /// The same, and whether the file had to be made longer for it.
+    pub(in crate::store) fn write_noting_growth<T>(
+        &self,
+        call: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>,
+    ) -> Result<(T, bool), WriteFault> {
         let certain = |fault| WriteFault {
             fault,
             maybe_written: false,
@@ -161,6 +169,7 @@ impl Database {
         };
         let mut committing = false;
         let syncs = handle.cable.syncs();
+        let growths = handle.cable.growths();
         let result = guarded(|| {
             if self.frees_late {
                 let pin = handle.redb.begin_read()?;
@@ -175,7 +184,7 @@ impl Database {
             let value = result?;
             committing = true;
             transaction.commit()?;
-            Ok(value)
+            Ok((value, handle.cable.growths() != growths))
         });
         result.map_err(|fault| {
             self.failed.store(true, Ordering::Release);

@@ -46,6 +46,7 @@ impl Trouble {
 pub(super) struct Cable {
     file: RwLock<Option<Box<dyn StorageBackend>>>,
     syncs: AtomicU64,
+    growths: AtomicU64,
     /// What went wrong.
     pub(super) trouble: Trouble,
 }
@@ -59,6 +60,11 @@ impl Cable {
     /// How often the file was asked to be made durable.
     pub(super) fn syncs(&self) -> u64 {
         self.syncs.load(Ordering::Acquire)
+    }
+
+    /// How often the file was made longer.
+    pub(super) fn growths(&self) -> u64 {
+        self.growths.load(Ordering::Acquire)
     }
 
     fn with<T>(&self, call: impl FnOnce(&dyn StorageBackend) -> io::Result<T>) -> io::Result<T> {
@@ -80,6 +86,7 @@ impl Watched {
         Self(Arc::new(Cable {
             file: RwLock::new(Some(file)),
             syncs: AtomicU64::new(0),
+            growths: AtomicU64::new(0),
             trouble: Trouble::default(),
         }))
     }
@@ -100,7 +107,13 @@ impl StorageBackend for Watched {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.trouble.note(self.0.with(|file| file.set_len(len)), true)
+        let grow = |file: &dyn StorageBackend| {
+            if file.len()? < len {
+                self.0.growths.fetch_add(1, Ordering::AcqRel);
+            }
+            file.set_len(len)
+        };
+        self.0.trouble.note(self.0.with(grow), true)
     }
 
     fn sync_data(&self) -> io::Result<()> {

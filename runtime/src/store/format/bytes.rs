@@ -4,8 +4,11 @@
 //! number   LEB128, at most 10 bytes
 //! bytes    number (length), bytes
 //! option   number: 0 none, else length + 1, bytes
-//! text     number: 1 a UUID in its usual form, as 16 bytes; n ≥ 2 UTF-8 of n - 2 bytes; 0 none
+//! text     number: 1 a UUID in its usual form, as 16 bytes; 2 32 lower hexadecimal digits, as 16 bytes;
+//!          n ≥ 3 UTF-8 of n - 3 bytes; 0 none
 //! ```
+
+use std::ops::Range;
 
 use bytes::{BufMut, Bytes};
 
@@ -15,7 +18,8 @@ use bytes::{BufMut, Bytes};
 pub(in crate::store) struct Malformed(pub(in crate::store) &'static str);
 
 pub(super) const UUID: u64 = 1;
-pub(super) const TEXT: u64 = 2;
+pub(super) const HEX: u64 = 2;
+pub(super) const TEXT: u64 = 3;
 
 /// Where bytes are put.
 pub(in crate::store) trait Sink {
@@ -56,9 +60,14 @@ impl Sink for Vec<u8> {
     }
 
     fn text(&mut self, value: &str) {
-        if let Some(uuid) = uuid_from(value) {
-            self.number(UUID);
-            self.extend_from_slice(&uuid);
+        let short = match value.len() {
+            32 => hex_from(value.as_bytes()).map(|half| (HEX, half)),
+            36 => uuid_from(value.as_bytes()).map(|half| (UUID, half)),
+            _ => None,
+        };
+        if let Some((form, half)) = short {
+            self.number(form);
+            self.extend_from_slice(&half);
         } else {
             self.number(value.len() as u64 + TEXT);
             self.extend_from_slice(value.as_bytes());
@@ -169,6 +178,7 @@ impl<'a> Reader<'a> {
         match self.number()? {
             0 => Ok(None),
             UUID => parse(&uuid_text(self.array()?)).map(Some).ok_or(wrong),
+            HEX => parse(&hex_text(self.array()?)).map(Some).ok_or(wrong),
             more => {
                 let len = usize::try_from(more - TEXT).map_err(|_| Malformed("count"))?;
                 let end = self.at.checked_add(len).ok_or(Malformed("count"))?;
@@ -195,43 +205,67 @@ impl<'a> Reader<'a> {
 
 const HYPHENS: [usize; 4] = [8, 13, 18, 23];
 
-fn uuid_from(text: &str) -> Option<[u8; 16]> {
-    let bytes = text.as_bytes();
-    if bytes.len() != 36 {
+/// What a byte is as a lower hexadecimal digit; 16 when it is none.
+fn digit(byte: u8) -> u8 {
+    match byte {
+        b'0'..=b'9' => byte - b'0',
+        b'a'..=b'f' => byte - b'a' + 10,
+        _ => 16,
+    }
+}
+
+fn hex_from(text: &[u8]) -> Option<[u8; 16]> {
+    let pairs = text.as_chunks::<2>().0.as_array::<16>()?;
+    let (mut half, mut wrong) = ([0; 16], 0);
+    for (slot, [high, low]) in half.iter_mut().zip(pairs) {
+        let [high, low] = [digit(*high), digit(*low)];
+        *slot = high << 4 | low;
+        wrong |= high | low;
+    }
+    (wrong < 16).then_some(half)
+}
+
+fn uuid_from(text: &[u8]) -> Option<[u8; 16]> {
+    if HYPHENS.iter().any(|at| text.get(*at) != Some(&b'-')) {
         return None;
     }
-    let mut uuid = [0; 16];
-    let mut digits = 0;
-    for (at, byte) in bytes.iter().enumerate() {
-        if HYPHENS.contains(&at) {
-            if *byte != b'-' {
-                return None;
-            }
-            continue;
-        }
-        let digit = match byte {
-            b'0'..=b'9' => byte - b'0',
-            b'a'..=b'f' => byte - b'a' + 10,
-            _ => return None,
-        };
-        let slot = uuid.get_mut(digits / 2)?;
-        *slot = *slot << 4 | digit;
-        digits += 1;
+    let mut digits = [0; 32];
+    for (from, to) in UUID_PARTS {
+        digits.get_mut(to)?.copy_from_slice(text.get(from)?);
     }
-    Some(uuid)
+    hex_from(&digits)
+}
+
+/// Where the digits of a UUID stand, and where they stand without hyphens.
+pub(super) const UUID_PARTS: [(Range<usize>, Range<usize>); 5] = [
+    (0..8, 0..8),
+    (9..13, 8..12),
+    (14..18, 12..16),
+    (19..23, 16..20),
+    (24..36, 20..32),
+];
+
+/// The digits of 16 bytes.
+pub(in crate::store) fn digits(bytes: &[u8; 16]) -> [u8; 32] {
+    let mut digits = [0; 32];
+    let digit = |half: u8| if half < 10 { b'0' + half } else { b'a' - 10 + half };
+    for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+        *pair = [digit(byte >> 4), digit(byte & 0xf)];
+    }
+    digits
+}
+
+pub(super) fn hex_text(half: [u8; 16]) -> String {
+    digits(&half).iter().map(|digit| char::from(*digit)).collect()
 }
 
 pub(super) fn uuid_text(uuid: [u8; 16]) -> String {
-    let mut text = String::with_capacity(36);
-    for byte in uuid {
-        if HYPHENS.contains(&text.len()) {
-            text.push('-');
-        }
-        for digit in [byte >> 4, byte & 0xf] {
-            text.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
-        }
-    }
-    text
+    let digits = hex_text(uuid);
+    let parts: Vec<_> = UUID_PARTS
+        .into_iter()
+        .filter_map(|(_, part)| digits.get(part))
+        .collect();
+    parts.join("-")
 }
 
 #[cfg(test)]
@@ -243,6 +277,7 @@ mod tests {
     proptest! {
         #[test]
         fn values_round_trip(number: u64, blob: Vec<u8>, text in "\\PC{0,50}", uuid: [u8; 16], some: bool) {
+            let hex = hex_text(uuid);
             let uuid = uuid_text(uuid);
             let mut bytes = Vec::new();
             bytes.number(number);
@@ -250,6 +285,7 @@ mod tests {
             bytes.blob_or_none(some.then_some(&blob));
             bytes.text(&text);
             bytes.text(&uuid);
+            bytes.text(&hex);
             bytes.text_or_none(some.then_some(&text));
             let bytes = Bytes::from(bytes);
             let mut reader = Reader::new(&bytes);
@@ -259,6 +295,7 @@ mod tests {
             prop_assert_eq!(reader.blob_or_none().unwrap().map(|found| found.to_vec()), some.then_some(blob));
             prop_assert_eq!(reader.text(own).unwrap(), text.clone());
             prop_assert_eq!(reader.text(own).unwrap(), uuid);
+            prop_assert_eq!(reader.text(own).unwrap(), hex);
             prop_assert_eq!(reader.text_or_none(own).unwrap(), some.then_some(text));
             reader.end().unwrap();
         }
@@ -272,13 +309,21 @@ mod tests {
     }
 
     #[test]
-    fn only_the_usual_form_of_a_uuid_is_shortened() {
+    fn only_the_usual_forms_are_shortened() {
+        let bytes_of = |text: &str| {
+            let mut bytes = Vec::new();
+            bytes.text(text);
+            bytes.len()
+        };
         for text in [
             "0190F3E2-7b5c-7000-8000-000000000001",
             "0190f3e27b5c-7000-8000-0000-00000001",
+            "0190f3e27b5c70008000000000000A01",
+            "0190f3e27b5c7000800000000000000g",
         ] {
-            assert_eq!(uuid_from(text), None, "{text}");
+            assert_eq!(bytes_of(text), 1 + text.len(), "{text}");
         }
-        assert!(uuid_from("0190f3e2-7b5c-7000-8000-000000000001").is_some());
+        assert_eq!(bytes_of("0190f3e2-7b5c-7000-8000-000000000001"), 17);
+        assert_eq!(bytes_of("0190f3e27b5c70008000000000000001"), 17);
     }
 }

@@ -3,10 +3,10 @@
 //! ```text
 //! header   format u8 = 1 | flags u8 = 0 | reserved u16 | epoch u32 BE | commits u32 BE | body bytes u32 BE
 //!          mark before (56) | chain after 32 | CRC-32C u32 BE over all this and the log id
-//! commit   length u32 BE | CRC-32C u32 BE over canonical bytes, length, log id and first position | canonical bytes
+//! commits  in frames, whose CRC-32C is over canonical bytes, length, log id and first position
 //! ```
 //!
-//! The aggregate is part of the canonical bytes, so that the CRC of a commit covers it as well: bytes of another
+//! The aggregate is part of the record, so that the CRC of a commit covers it as well: bytes of another
 //! place, another log or another aggregate do not pass, and neither does an older copy of the same page, which the
 //! chain gives away.
 
@@ -14,12 +14,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{FORMAT, Frames, Malformed, Mark, Reader, Scan, checksum, decode_commit, encode_commit};
-use crate::vocabulary::{Commit, Committed, Epoch, LogId, Position};
+use super::{
+    FORMAT, Frames, Malformed, Mark, Reader, Scan, Stored, checksum, decode_commit, encode_commit,
+    frames::{FRAME_BYTES, Modules},
+};
+use crate::vocabulary::{Commit, Committed, Epoch, LogId, ModuleDigest, Position};
 
 /// What a chunk takes beside its commits.
 pub(in crate::store) const CHUNK_HEADER_BYTES: usize = 16 + 56 + 32 + 4;
-const FRAME_BYTES: usize = 8;
 
 /// Gathers commits.
 #[derive(Debug)]
@@ -29,6 +31,7 @@ pub(in crate::store) struct ChunkBuilder {
     before: Mark,
     after: Mark,
     bytes: Vec<u8>,
+    modules: Modules,
     commits: u32,
 }
 
@@ -41,6 +44,7 @@ impl ChunkBuilder {
             before,
             after: before,
             bytes: vec![0; CHUNK_HEADER_BYTES],
+            modules: Modules::default(),
             commits: 0,
         }
     }
@@ -55,19 +59,20 @@ impl ChunkBuilder {
         self.bytes.len()
     }
 
-    /// What canonical bytes take in a chunk.
-    pub(in crate::store) fn framed(canonical: usize) -> usize {
-        canonical + FRAME_BYTES
+    /// What a commit would take in it.
+    pub(in crate::store) fn framed(&self, stored: Stored<'_>) -> usize {
+        self.modules.framed(stored)
     }
 
-    /// Adds a commit, given with its canonical bytes.
-    pub(in crate::store) fn push(&mut self, canonical: &[u8], events: usize) {
-        let len = u32::try_from(canonical.len()).unwrap_or(u32::MAX).to_be_bytes();
-        let crc = frame_crc(canonical, len, self.log_id, self.after.position);
+    /// Adds a commit.
+    pub(in crate::store) fn push(&mut self, stored: Stored<'_>, events: usize) {
+        let len = self.modules.framed(stored) - FRAME_BYTES;
+        let len = u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes();
+        let crc = frame_crc(stored, len, self.log_id, self.after.position);
         self.bytes.extend_from_slice(&len);
         self.bytes.extend_from_slice(&crc.to_be_bytes());
-        self.bytes.extend_from_slice(canonical);
-        self.after.pass(canonical, events);
+        self.modules.put(stored, &mut self.bytes, CHUNK_HEADER_BYTES);
+        self.after.pass(stored, events);
         self.commits += 1;
     }
 
@@ -90,8 +95,9 @@ impl ChunkBuilder {
     }
 }
 
-fn frame_crc(canonical: &[u8], len: [u8; 4], log_id: LogId, position: u64) -> u32 {
-    checksum([canonical, &len, &log_id.0, &position.to_be_bytes()])
+fn frame_crc(stored: Stored<'_>, len: [u8; 4], log_id: LogId, position: u64) -> u32 {
+    let position = position.to_be_bytes();
+    checksum([&stored.module[..], stored.record, &len, &log_id.0, &position])
 }
 
 /// A chunk whose header checks out.
@@ -144,17 +150,22 @@ impl Chunk {
 
     /// Checks every commit and the chain over all of them, and says where the log is behind it.
     pub(in crate::store) fn check_all(&self) -> Result<Mark, Malformed> {
+        self.pass_all(|_, stored| Ok(Scan::new(stored)?.events))
+    }
+
+    /// Checks commits one by one, with the chain over all of them. `take` gets each with its position, and says how
+    /// many events it has.
+    fn pass_all(
+        &self,
+        mut take: impl FnMut(u64, Stored<'_>) -> Result<usize, Malformed>,
+    ) -> Result<Mark, Malformed> {
         let mut after = self.before;
         let mut commits = 0;
         for frame in Frames::of_body(&self.body) {
-            let (at, canonical) = frame?;
-            let found = self.body.get(at + 4..).and_then(<[u8]>::first_chunk::<4>);
-            let len = u32::try_from(canonical.len()).unwrap_or(u32::MAX).to_be_bytes();
-            let crc = frame_crc(canonical, len, self.log_id, after.position);
-            if found != Some(&crc.to_be_bytes()) {
-                return Err(Malformed("commit: its checksum does not match"));
-            }
-            after.pass(canonical, Scan::new(canonical)?.events);
+            let (at, stored) = frame?;
+            self.check(at, stored, after.position)?;
+            let events = take(after.position, stored)?;
+            after.pass(stored, events);
             commits += 1;
         }
         if commits != self.commits || after.chain != self.chain_after {
@@ -164,6 +175,15 @@ impl Chunk {
         Ok(after)
     }
 
+    fn check(&self, at: usize, stored: Stored<'_>, position: u64) -> Result<(), Malformed> {
+        let head = self.body.get(at..).and_then(<[u8]>::first_chunk::<FRAME_BYTES>);
+        let [l0, l1, l2, l3, crc @ ..] = *head.ok_or(Malformed("record: it is too short"))?;
+        if u32::from_be_bytes(crc) != frame_crc(stored, [l0, l1, l2, l3], self.log_id, position) {
+            return Err(Malformed("commit: its checksum does not match"));
+        }
+        Ok(())
+    }
+
     /// How many bytes its commits take.
     pub(in crate::store) fn body_bytes(&self) -> usize {
         self.body.len()
@@ -171,19 +191,13 @@ impl Chunk {
 
     /// Checks and reads every commit, with the chain over all of them.
     pub(in crate::store) fn read_all(&self) -> Result<(Vec<Arc<Committed>>, Mark), Malformed> {
-        let mut after = self.before;
         let mut commits = Vec::new();
-        let mut reader = Reader::new(&self.body);
-        for _ in 0..self.commits {
-            let (canonical, committed) = self.next(&mut reader, after.position)?;
-            after.pass(&canonical, committed.commit.events.len());
+        let after = self.pass_all(|position, stored| {
+            let committed = self.read(stored, position)?;
+            let events = committed.commit.events.len();
             commits.push(Arc::new(committed));
-        }
-        reader.end()?;
-        if after.chain != self.chain_after {
-            return Err(Malformed("chunk: its commits do not match the hash chain"));
-        }
-        after.chunk += 1;
+            Ok(events)
+        })?;
         Ok((commits, after))
     }
 
@@ -193,38 +207,35 @@ impl Chunk {
         ordinal: u32,
         position: u64,
     ) -> Result<Arc<Committed>, Malformed> {
-        let mut reader = Reader::new(&self.body);
-        for _ in 0..ordinal {
-            let len = u32::from_be_bytes(reader.array()?);
-            reader.array::<4>()?;
-            reader.take(len as usize)?;
-        }
-        let (_, committed) = self.next(&mut reader, position)?;
-        Ok(Arc::new(committed))
+        let mut frames = Frames::of_body(&self.body);
+        frames.pass(ordinal)?;
+        let (at, stored) = frames.next().ok_or(Malformed("record: it is too short"))??;
+        self.check(at, stored, position)?;
+        self.read(stored, position).map(Arc::new)
     }
 
-    fn next(&self, reader: &mut Reader<'_>, position: u64) -> Result<(Bytes, Committed), Malformed> {
-        let len: [u8; 4] = reader.array()?;
-        let crc = u32::from_be_bytes(reader.array()?);
-        let canonical = reader.take(u32::from_be_bytes(len) as usize)?;
-        if crc != frame_crc(&canonical, len, self.log_id, position) {
-            return Err(Malformed("commit: its checksum does not match"));
-        }
-        let commit: Commit = decode_commit(&canonical)?;
-        let first_position = Position(position);
-        Ok((
-            canonical,
-            Committed {
-                commit,
-                first_position,
-            },
-        ))
+    fn read(&self, stored: Stored<'_>, position: u64) -> Result<Committed, Malformed> {
+        let record = self.body.slice_ref(stored.record);
+        Ok(Committed {
+            commit: decode_commit(ModuleDigest(*stored.module), &record)?,
+            first_position: Position(position),
+        })
     }
 }
 
-/// The canonical bytes of a commit, by themselves.
-pub(in crate::store) fn canonical(commit: &Commit) -> Vec<u8> {
+/// The record of a commit.
+pub(in crate::store) fn record_of(commit: &Commit) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(512);
     encode_commit(commit, &mut bytes);
     bytes
+}
+
+impl<'a> Stored<'a> {
+    /// A commit with its record.
+    pub(in crate::store) fn of(commit: &'a Commit, record: &'a [u8]) -> Self {
+        Self {
+            module: &commit.module.0,
+            record,
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{Malformed, Reader};
+use super::{Malformed, Reader, Stored};
 
 /// The log up to a place: what comes next, and the hash of everything before.
 ///
@@ -17,8 +17,8 @@ pub(in crate::store) struct Mark {
     pub(in crate::store) commit: u64,
     /// Position of the next event.
     pub(in crate::store) position: u64,
-    /// SHA-256 over the chain before and the canonical bytes of the last commit. It begins with zeros, not with the
-    /// log id, so that an export into another log has the same hashes.
+    /// SHA-256 over the chain before and the canonical bytes of the last commit, which are its module's digest and its
+    /// record. It begins with zeros, not with the log id, so that an export into another log has the same hashes.
     pub(in crate::store) chain: [u8; 32],
 }
 
@@ -32,10 +32,11 @@ impl Mark {
     };
 
     /// Goes past one commit.
-    pub(in crate::store) fn pass(&mut self, canonical: &[u8], events: usize) {
+    pub(in crate::store) fn pass(&mut self, stored: Stored<'_>, events: usize) {
         let mut hash = Sha256::new();
         hash.update(self.chain);
-        hash.update(canonical);
+        hash.update(stored.module);
+        hash.update(stored.record);
         self.chain = hash.finalize().into();
         self.commit += 1;
         self.position += events as u64;

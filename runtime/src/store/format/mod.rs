@@ -2,16 +2,18 @@
 
 mod bytes;
 mod chunk;
+mod frames;
 mod mark;
 mod record;
 mod scan;
 
 pub(super) use self::{
     bytes::{Malformed, Reader, Sink},
-    chunk::{CHUNK_HEADER_BYTES, Chunk, ChunkBuilder, canonical},
+    chunk::{CHUNK_HEADER_BYTES, Chunk, ChunkBuilder, record_of},
+    frames::{Frames, Stored},
     mark::Mark,
     record::{decode_commit, encode_commit},
-    scan::{Frames, Hashing, Scan, Walk, aggregate_bytes, aggregate_of, digits, put_text_of, text_of},
+    scan::{Hashing, Scan, Walk, aggregate_bytes, aggregate_of, put_text_of, text_of},
 };
 
 /// The newest format of chunks, records and files that this version writes and reads.

@@ -1,13 +1,12 @@
-//! One commit, in its canonical bytes: what the hash chain is over. Neither position nor log id is in them, so that
-//! an export, an import and another engine give the same.
+//! One commit. Its canonical bytes, which the hash chain is over, are the digest of its module (32 bytes) and its record.
+//! Neither position nor log id is in them, so that an export, an import and another engine give the same.
 //!
 //! ```text
-//! format u8 = 1 | flags u8 = 0        (bit 0, later: sealed; then 16 bytes of key id follow)
+//! format u8 = 1 | flags u8: 2 the seed is derived        (1, later: sealed; then 16 bytes of key id follow)
 //! type text | id text | first version number
 //! command: name text | payload option
-//! context: now number | seed 2 × u64 BE | actor text? | command id text | correlation text?, none: the command id
-//!          causation text? | traceparent text?
-//! module 32
+//! context: now number | seed 2 × u64 BE, unless derived | actor text? | command id text
+//!          correlation text?, none: the command id | causation text? | traceparent text?
 //! idempotency: 0 | 1, key text, request 32
 //! outcome: 0, reply option, fuel number | 1, code text, message text, details option, fuel number
 //! events: number, each: type text | schema number | payload bytes
@@ -21,19 +20,27 @@ use crate::vocabulary::{
     IdempotencyKey, IdempotencyRecord, ModuleDigest, NewEvent, Outcome, RequestHash, Version,
 };
 
+/// The seed is not in the record: it follows from aggregate and command id.
+pub(super) const FLAG_DERIVED_SEED: u8 = 2;
+/// The flags that are read.
+pub(super) const FLAGS_KNOWN: u8 = FLAG_DERIVED_SEED;
+
 const ACCEPTED: u8 = 0;
 const REJECTED: u8 = 1;
 
-/// Appends the canonical bytes of a commit.
+/// Appends the record of a commit.
 pub(in crate::store) fn encode_commit(commit: &Commit, bytes: &mut Vec<u8>) {
-    bytes.extend_from_slice(&[FORMAT, 0]);
+    let flags = match commit.context.seed {
+        None => FLAG_DERIVED_SEED,
+        Some(_) => 0,
+    };
+    bytes.extend_from_slice(&[FORMAT, flags]);
     bytes.text(commit.key.aggregate_type.as_str());
     bytes.text(commit.key.aggregate_id.as_str());
     bytes.number(commit.first_version.0);
     bytes.text(commit.command.name.as_str());
     bytes.blob_or_none(commit.command.payload.as_deref());
     encode_context(&commit.context, bytes);
-    bytes.extend_from_slice(&commit.module.0);
     match &commit.idempotency {
         None => bytes.push(0),
         Some(record) => {
@@ -53,7 +60,7 @@ pub(in crate::store) fn encode_commit(commit: &Commit, bytes: &mut Vec<u8>) {
 
 fn encode_context(context: &ContextRecord, bytes: &mut Vec<u8>) {
     bytes.number(context.now);
-    for half in context.seed {
+    for half in context.seed.iter().flatten() {
         bytes.extend_from_slice(&half.to_be_bytes());
     }
     let correlation = Some(&context.correlation_id).filter(|id| **id != context.command_id);
@@ -86,13 +93,14 @@ fn encode_outcome(outcome: &Outcome, bytes: &mut Vec<u8>) {
     }
 }
 
-/// Reads a commit back.
-pub(in crate::store) fn decode_commit(canonical: &Bytes) -> Result<Commit, Malformed> {
-    let mut reader = Reader::new(canonical);
+/// Reads a commit of a module back from its record.
+pub(in crate::store) fn decode_commit(module: ModuleDigest, record: &Bytes) -> Result<Commit, Malformed> {
+    let mut reader = Reader::new(record);
     if reader.byte()? != FORMAT {
         return Err(Malformed("record: its format is not known here"));
     }
-    if reader.byte()? != 0 {
+    let flags = reader.byte()?;
+    if flags & !FLAGS_KNOWN != 0 {
         return Err(Malformed("record: its flags are not known here"));
     }
     let key = AggregateKey::new(
@@ -107,8 +115,7 @@ pub(in crate::store) fn decode_commit(canonical: &Bytes) -> Result<Commit, Malfo
         name: reader.text(|text| CommandName::parse(text).ok())?,
         payload: reader.blob_or_none()?,
     };
-    let context = decode_context(&mut reader)?;
-    let module = ModuleDigest(reader.array()?);
+    let context = decode_context(&mut reader, flags)?;
     let idempotency = match reader.byte()? {
         0 => None,
         1 => Some(IdempotencyRecord {
@@ -143,12 +150,16 @@ fn own(text: &str) -> Option<String> {
     Some(text.to_owned())
 }
 
-fn decode_context(reader: &mut Reader<'_>) -> Result<ContextRecord, Malformed> {
+fn decode_context(reader: &mut Reader<'_>, flags: u8) -> Result<ContextRecord, Malformed> {
     let now = reader.number()?;
-    let seed = [
-        u64::from_be_bytes(reader.array()?),
-        u64::from_be_bytes(reader.array()?),
-    ];
+    let seed = if flags & FLAG_DERIVED_SEED == 0 {
+        Some([
+            u64::from_be_bytes(reader.array()?),
+            u64::from_be_bytes(reader.array()?),
+        ])
+    } else {
+        None
+    };
     let actor = reader.text_or_none(own)?;
     let command_id = reader.text(own)?;
     let correlation_id = reader.text_or_none(own)?.unwrap_or_else(|| command_id.clone());

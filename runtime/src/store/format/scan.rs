@@ -1,11 +1,12 @@
-//! A commit's canonical bytes, looked at where they lie: for whoever handles many of them and needs a few fields of
+//! A commit's bytes, looked at where they lie: for whoever handles many of them and needs a few fields of
 //! each. Nothing is copied, and texts keep their encoding.
 
 use std::borrow::Cow;
 
 use super::{
-    FORMAT, Malformed, Sink as _,
-    bytes::{TEXT, UUID, read_number, uuid_text},
+    FORMAT, Malformed, Sink as _, Stored,
+    bytes::{HEX, TEXT, UUID, UUID_PARTS, digits, hex_text, read_number, uuid_text},
+    record::{FLAG_DERIVED_SEED, FLAGS_KNOWN},
 };
 use crate::vocabulary::AggregateKey;
 
@@ -100,7 +101,7 @@ impl<'a> Walk<'a> {
         let start = self.at;
         match self.number()? {
             0 => {}
-            UUID => drop(self.take(16)?),
+            UUID | HEX => drop(self.take(16)?),
             more => drop(self.take(usize::try_from(more - TEXT).map_err(|_| Malformed("count"))?)?),
         }
         Ok(self.since(start))
@@ -126,44 +127,32 @@ pub(in crate::store) fn aggregate_bytes(key: &AggregateKey) -> Vec<u8> {
 /// What an encoded text says.
 pub(in crate::store) fn text_of(encoded: &[u8]) -> Result<Cow<'_, str>, Malformed> {
     let mut walk = Walk::new(encoded);
-    if walk.number()? == UUID {
-        return Ok(Cow::Owned(uuid_text(*walk.array()?)));
+    match walk.number()? {
+        UUID => return Ok(Cow::Owned(uuid_text(*walk.array()?))),
+        HEX => return Ok(Cow::Owned(hex_text(*walk.array()?))),
+        _ => {}
     }
     let text = std::str::from_utf8(walk.rest()).map_err(|_| Malformed("text: it is not UTF-8"))?;
     Ok(Cow::Borrowed(text))
 }
 
-/// The digits of 16 bytes.
-pub(in crate::store) fn digits(bytes: &[u8; 16]) -> [u8; 32] {
-    let mut digits = [0; 32];
-    let digit = |half: u8| if half < 10 { b'0' + half } else { b'a' - 10 + half };
-    for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
-        *pair = [digit(byte >> 4), digit(byte & 0xf)];
-    }
-    digits
-}
-
 /// Appends what an encoded text says.
 pub(in crate::store) fn put_text_of(encoded: &[u8], bytes: &mut Vec<u8>) -> Result<(), Malformed> {
     let mut walk = Walk::new(encoded);
-    if walk.number()? != UUID {
-        bytes.extend_from_slice(walk.rest());
-        return Ok(());
-    }
-    let digits = digits(walk.array()?);
-    let mut text = [b'-'; 36];
-    for (from, to) in [
-        (0..8, 0..8),
-        (8..12, 9..13),
-        (12..16, 14..18),
-        (16..20, 19..23),
-        (20..32, 24..36),
-    ] {
-        if let (Some(from), Some(to)) = (digits.get(from), text.get_mut(to)) {
-            to.copy_from_slice(from);
+    match walk.number()? {
+        UUID => {
+            let digits = digits(walk.array()?);
+            let mut text = [b'-'; 36];
+            for (to, from) in UUID_PARTS {
+                if let (Some(from), Some(to)) = (digits.get(from), text.get_mut(to)) {
+                    to.copy_from_slice(from);
+                }
+            }
+            bytes.extend_from_slice(&text);
         }
+        HEX => bytes.extend_from_slice(&digits(walk.array()?)),
+        _ => bytes.extend_from_slice(walk.rest()),
     }
-    bytes.extend_from_slice(&text);
     Ok(())
 }
 
@@ -190,14 +179,20 @@ pub(in crate::store) struct Scan<'a> {
 }
 
 /// The aggregate of a commit: type text | id text.
-pub(in crate::store) fn aggregate_of(canonical: &[u8]) -> Result<&[u8], Malformed> {
-    aggregate(&mut Walk::new(canonical))
+pub(in crate::store) fn aggregate_of(record: &[u8]) -> Result<&[u8], Malformed> {
+    let mut walk = Walk::new(record);
+    flags(&mut walk)?;
+    aggregate(&mut walk)
+}
+
+fn flags(walk: &mut Walk<'_>) -> Result<u8, Malformed> {
+    match walk.array()? {
+        [FORMAT, flags] if flags & !FLAGS_KNOWN == 0 => Ok(*flags),
+        _ => Err(Malformed("record: its format is not known here")),
+    }
 }
 
 fn aggregate<'a>(walk: &mut Walk<'a>) -> Result<&'a [u8], Malformed> {
-    if walk.array::<2>()? != &[FORMAT, 0] {
-        return Err(Malformed("record: its format is not known here"));
-    }
     let start = walk.at();
     walk.text()?;
     walk.text()?;
@@ -206,8 +201,9 @@ fn aggregate<'a>(walk: &mut Walk<'a>) -> Result<&'a [u8], Malformed> {
 
 impl<'a> Scan<'a> {
     /// Looks at a commit.
-    pub(in crate::store) fn new(canonical: &'a [u8]) -> Result<Self, Malformed> {
-        let mut walk = Walk::new(canonical);
+    pub(in crate::store) fn new(stored: Stored<'a>) -> Result<Self, Malformed> {
+        let mut walk = Walk::new(stored.record);
+        let flags = flags(&mut walk)?;
         let aggregate = aggregate(&mut walk)?;
         let first_version = walk.number()?;
         if first_version == 0 {
@@ -216,13 +212,14 @@ impl<'a> Scan<'a> {
         let command = walk.text()?;
         walk.blob_or_none()?;
         let now = walk.number()?;
-        walk.array::<16>()?;
+        if flags & FLAG_DERIVED_SEED == 0 {
+            walk.array::<16>()?;
+        }
         let actor = walk.text_or_none()?;
         let command_id = walk.text()?;
         let correlation_id = walk.text_or_none()?;
         let causation_id = walk.text_or_none()?;
         let traceparent = walk.text_or_none()?;
-        let module = walk.array::<32>()?;
         let idempotency = match walk.byte()? {
             0 => None,
             1 => {
@@ -243,7 +240,7 @@ impl<'a> Scan<'a> {
             correlation_id,
             causation_id,
             traceparent,
-            module,
+            module: stored.module,
             idempotency,
             events: walk.count()?,
             bodies: walk.rest(),
@@ -269,38 +266,6 @@ fn pass_outcome(walk: &mut Walk<'_>) -> Result<(), Malformed> {
         _ => return Err(Malformed("outcome")),
     }
     walk.number().map(drop)
-}
-
-/// The commits of a chunk that has been checked, one after the other: where each lies in the body, and its canonical
-/// bytes.
-#[derive(Debug)]
-pub(in crate::store) struct Frames<'a>(Walk<'a>);
-
-impl<'a> Frames<'a> {
-    /// All commits of a chunk's body.
-    pub(in crate::store) fn of_body(body: &'a [u8]) -> Self {
-        Self(Walk::new(body))
-    }
-
-    /// The commit that lies at a place in a chunk's body.
-    pub(in crate::store) fn one(body: &'a [u8], at: usize) -> Result<&'a [u8], Malformed> {
-        Self(Walk { whole: body, at }).frame()
-    }
-
-    fn frame(&mut self) -> Result<&'a [u8], Malformed> {
-        let len = u32::from_be_bytes(*self.0.array()?);
-        self.0.array::<4>()?;
-        self.0.take(len as usize)
-    }
-}
-
-impl<'a> Iterator for Frames<'a> {
-    type Item = Result<(usize, &'a [u8]), Malformed>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let at = self.0.at;
-        (!self.0.is_end()).then(|| self.frame().map(|canonical| (at, canonical)))
-    }
 }
 
 /// A hash of bytes under the seed of a log: for tables in memory and for filters on the disk.
@@ -371,7 +336,7 @@ mod tests {
     use crate::{
         store::{
             conformance::{commit, event, key},
-            format::canonical,
+            format::record_of,
         },
         vocabulary::LogId,
     };
@@ -390,8 +355,12 @@ mod tests {
                 idempotency,
                 events,
             );
-            let bytes = canonical(&commit);
-            let scan = Scan::new(&bytes).unwrap();
+            let bytes = record_of(&commit);
+            let stored = |record| Stored {
+                module: &commit.module.0,
+                record,
+            };
+            let scan = Scan::new(stored(&bytes)).unwrap();
             assert_eq!(scan.aggregate, aggregate_bytes(&commit.key));
             assert_eq!(aggregate_of(&bytes).unwrap(), scan.aggregate);
             assert_eq!(scan.first_version, expected + 1);
@@ -404,7 +373,7 @@ mod tests {
             let found = scan.idempotency.map(|key| text_of(key).unwrap().into_owned());
             assert_eq!(found.as_deref(), idempotency);
             for len in 0..bytes.len() - scan.bodies.len() {
-                assert!(Scan::new(&bytes[..len]).is_err(), "cut at {len}");
+                assert!(Scan::new(stored(&bytes[..len])).is_err(), "cut at {len}");
             }
         }
     }
@@ -430,7 +399,7 @@ mod tests {
     proptest! {
         #[test]
         fn texts_are_put_as_they_are_read(text in "\\PC{0,40}", uuid: [u8; 16]) {
-            for text in [text, uuid_text(uuid)] {
+            for text in [text, uuid_text(uuid), hex_text(uuid)] {
                 let mut encoded = Vec::new();
                 encoded.text(&text);
                 let mut put = Vec::new();
@@ -444,7 +413,7 @@ mod tests {
         fn any_bytes_are_walked_or_refused(bytes: Vec<u8>) {
             let mut walk = Walk::new(&bytes);
             while walk.number().is_ok() && walk.blob().is_ok() && walk.text().is_ok() && walk.blob_or_none().is_ok() {}
-            let _ = Scan::new(&bytes).is_ok();
+            let _ = Scan::new(Stored { module: &[0; 32], record: &bytes }).is_ok();
         }
     }
 }

@@ -8,17 +8,17 @@
 //! each event: event type name | schema number | payload bytes
 //!
 //! name     number: 0 the name itself follows, else its number in the index
-//! id       number: 1 a UUID as 16 bytes; 2 32 hexadecimal digits as 16 bytes; n ≥ 3 UTF-8 of n - 3 bytes
+//! id       text, as a commit has it
 //! ```
 
-use std::{ops::RangeInclusive, sync::Arc};
+use std::{borrow::Cow, ops::RangeInclusive, sync::Arc};
 
 use bytes::Bytes;
 
 use super::names::{Kind, Names};
 use crate::{
     store::{
-        format::{Malformed, Sink as _, Walk, digits, put_text_of},
+        format::{Malformed, Sink as _, Walk, text_of},
         overlay::Member,
     },
     vocabulary::{AggregateKey, Origin, Position, RecordedEvent, Version},
@@ -26,10 +26,6 @@ use crate::{
 
 const SEVERAL: u8 = 1;
 const OPTIONAL: [u8; 4] = [2, 4, 8, 16];
-
-const UUID: u64 = 1;
-const HEX: u64 = 2;
-const TEXT: u64 = 3;
 
 /// Events of one commit that stand together in a block.
 #[derive(Debug, Clone, Copy)]
@@ -146,9 +142,9 @@ pub(super) fn put(
         bytes.number(part.events as u64);
     }
     names.put(Kind::Module, scan.module, bytes)?;
-    put_id(scan.command_id, bytes)?;
+    bytes.extend_from_slice(scan.command_id);
     for text in optional.into_iter().filter(|text| *text != [0]) {
-        put_id(text, bytes)?;
+        bytes.extend_from_slice(text);
     }
     let mut walk = Walk::new(part.bodies);
     for _ in 0..part.events {
@@ -161,63 +157,8 @@ pub(super) fn put(
     Ok(())
 }
 
-/// Puts an id that is given as it is encoded in a commit.
-fn put_id(encoded: &[u8], bytes: &mut Vec<u8>) -> Result<(), Malformed> {
-    let mut walk = Walk::new(encoded);
-    if walk.number()? == UUID {
-        bytes.push(UUID as u8);
-        bytes.extend_from_slice(walk.rest());
-    } else if let Some(half) = hexadecimal(walk.rest()) {
-        bytes.push(HEX as u8);
-        bytes.extend_from_slice(&half);
-    } else {
-        bytes.number(walk.rest().len() as u64 + TEXT);
-        bytes.extend_from_slice(walk.rest());
-    }
-    Ok(())
-}
-
-fn hexadecimal(text: &[u8]) -> Option<[u8; 16]> {
-    let text: &[u8; 32] = text.try_into().ok()?;
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
-    let mut half = [0; 16];
-    for (slot, [high, low]) in half.iter_mut().zip(text.as_chunks::<2>().0) {
-        *slot = digit(*high)? << 4 | digit(*low)?;
-    }
-    Some(half)
-}
-
-fn pass_id(walk: &mut Walk<'_>) -> Result<(), Malformed> {
-    let len = match walk.number()? {
-        0 => return Err(Malformed("id: it is missing")),
-        UUID | HEX => 16,
-        more => usize::try_from(more - TEXT).map_err(|_| Malformed("count"))?,
-    };
-    walk.take(len).map(drop)
-}
-
-fn get_id(walk: &mut Walk<'_>) -> Result<String, Malformed> {
-    let start = walk.at();
-    let text = match walk.number()? {
-        0 => return Err(Malformed("id: it is missing")),
-        UUID => {
-            walk.take(16)?;
-            let mut bytes = Vec::with_capacity(36);
-            put_text_of(walk.since(start), &mut bytes)?;
-            return String::from_utf8(bytes).map_err(|_| Malformed("id: it is not UTF-8"));
-        }
-        HEX => &digits(walk.array()?)[..],
-        more => {
-            let len = usize::try_from(more - TEXT).map_err(|_| Malformed("count"))?;
-            walk.take(len)?
-        }
-    };
-    let text = std::str::from_utf8(text).map_err(|_| Malformed("id: it is not UTF-8"))?;
-    Ok(text.to_owned())
+fn id(walk: &mut Walk<'_>) -> Result<String, Malformed> {
+    text_of(walk.text()?).map(Cow::into_owned)
 }
 
 /// Where the events of a segment begin.
@@ -255,9 +196,9 @@ pub(super) fn read(
             Some(Arc::new(origin(&mut walk, flags, names)?))
         } else {
             Names::pass(Kind::Module, &mut walk)?;
-            pass_id(&mut walk)?;
+            walk.text()?;
             for _ in OPTIONAL.into_iter().filter(|flag| flags & flag != 0) {
-                pass_id(&mut walk)?;
+                walk.text()?;
             }
             None
         };
@@ -296,8 +237,8 @@ fn origin(walk: &mut Walk<'_>, flags: u8, names: &Names) -> Result<Origin, Malfo
         walk.number()?;
     }
     let module = names.module(walk)?;
-    let command_id = get_id(walk)?;
-    let mut optional = OPTIONAL.map(|flag| (flags & flag != 0).then(|| get_id(walk)));
+    let command_id = id(walk)?;
+    let mut optional = OPTIONAL.map(|flag| (flags & flag != 0).then(|| id(walk)));
     let mut next = |index: usize| optional.get_mut(index).and_then(Option::take).transpose();
     Ok(Origin {
         command,

@@ -21,6 +21,8 @@ mod output;
 mod plan;
 mod reads;
 mod run;
+#[cfg(test)]
+mod sizes;
 mod snapshots;
 mod values;
 mod write;

@@ -20,7 +20,7 @@ use crate::{
     store::{
         AppendError, Completion, Proposal, ReadError,
         file::{Fault, WriteFault},
-        format::{CHUNK_HEADER_BYTES, Mark, canonical},
+        format::{CHUNK_HEADER_BYTES, Mark, record_of},
         listeners::complete,
         log::{Packed, pack},
         queue::{Engine, Item},
@@ -52,14 +52,14 @@ pub(super) struct Writer {
 /// A proposal with its bytes, which the caller's thread has made.
 pub(super) struct Prepared {
     proposal: Proposal,
-    canonical: Vec<u8>,
+    record: Vec<u8>,
     done: Completion,
 }
 
 impl Prepared {
     pub(super) fn new(proposal: Proposal, done: Completion) -> Self {
         Self {
-            canonical: canonical(&proposal.commit),
+            record: record_of(&proposal.commit),
             proposal,
             done,
         }
@@ -68,7 +68,7 @@ impl Prepared {
 
 impl Item for Prepared {
     fn bytes(&self) -> usize {
-        self.canonical.len()
+        self.record.len()
     }
 
     fn refuse(self, error: AppendError) {
@@ -120,7 +120,7 @@ impl Writer {
         for prepared in batch {
             let Prepared {
                 proposal,
-                canonical,
+                record,
                 done,
             } = prepared;
             let key = proposal.commit.key.clone();
@@ -142,7 +142,7 @@ impl Writer {
                         None => self.heads.put(&key, Known { head, group }),
                     }
                 }
-                group.commits.push((canonical, committed));
+                group.commits.push((record, committed));
             } else {
                 self.lives.failed(&key, life);
             }

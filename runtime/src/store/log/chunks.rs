@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     store::{
         LogIdentity,
-        format::{CHUNK_HEADER_BYTES, ChunkBuilder, Mark},
+        format::{CHUNK_HEADER_BYTES, ChunkBuilder, Mark, Stored},
     },
     vocabulary::Committed,
 };
@@ -13,6 +13,18 @@ use crate::{
 /// redb's page, and what a leaf page with one chunk takes of it: header, key and length.
 const PAGE_BYTES: usize = 4096;
 const LEAF_BYTES: usize = 32;
+/// What a commit takes beside its record in most chunks.
+const FRAME_BYTES: usize = 10;
+
+/// What a chunk of a size takes in redb's pages: small ones share a page, large ones have a power of two of them.
+pub(super) fn stored_bytes(chunk: usize) -> usize {
+    let bytes = chunk + LEAF_BYTES;
+    if bytes <= PAGE_BYTES / 2 {
+        bytes
+    } else {
+        bytes.next_power_of_two().max(PAGE_BYTES)
+    }
+}
 
 /// A chunk that is ready to be written.
 #[derive(Debug)]
@@ -25,7 +37,7 @@ pub(in crate::store) struct Packed {
     pub(in crate::store) after: Mark,
 }
 
-/// Cuts commits, each with its canonical bytes, into chunks.
+/// Cuts commits, each with its record, into chunks.
 ///
 /// A large value takes a power of two of redb's pages. So a group is cut where a page of that size is full, as long as
 /// the rest would leave more than a quarter of its page empty.
@@ -35,26 +47,23 @@ pub(in crate::store) fn pack(
     commits: Vec<(Vec<u8>, Arc<Committed>)>,
     chunk_bytes: usize,
 ) -> Vec<Packed> {
-    let mut rest: usize = commits
-        .iter()
-        .map(|(canonical, _)| ChunkBuilder::framed(canonical.len()))
-        .sum();
+    let mut rest: usize = commits.iter().map(|(record, _)| FRAME_BYTES + record.len()).sum();
     let mut packed = Vec::new();
     let mut builder = ChunkBuilder::new(identity.log_id, identity.epoch, before);
     let mut inside = 0;
     let mut target = target_bytes(rest, chunk_bytes);
-    for (canonical, committed) in commits {
-        let bytes = ChunkBuilder::framed(canonical.len());
-        if inside > 0 && builder.len() + bytes > target {
+    for (record, committed) in commits {
+        let stored = Stored::of(&committed.commit, &record);
+        if inside > 0 && builder.len() + builder.framed(stored) > target {
             packed.push(finish(builder));
             before = packed.last().map_or(before, |chunk| chunk.after);
             inside = 0;
             builder = ChunkBuilder::new(identity.log_id, identity.epoch, before);
             target = target_bytes(rest, chunk_bytes);
         }
-        builder.push(&canonical, committed.commit.events.len());
+        builder.push(stored, committed.commit.events.len());
         inside += 1;
-        rest -= bytes;
+        rest -= FRAME_BYTES + record.len();
     }
     if inside > 0 {
         packed.push(finish(builder));

@@ -129,7 +129,7 @@ impl Log {
     /// Seals the last segment and begins another one, when it is full. Nothing has changed when it fails.
     pub(super) fn rotate_if_full(&self) -> Result<bool, Fault> {
         let last = self.last();
-        if last.body_bytes() < self.options.segment_bytes {
+        if !last.is_full(self.options.segment_bytes) {
             return Ok(false);
         }
         let number = last.number + 1;

@@ -9,14 +9,14 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use bytes::Bytes;
 use redb::{ReadableTable as _, ReadableTableMetadata as _, TableDefinition};
 
-use super::{FOLDER, damaged, missing};
+use super::{FOLDER, chunks::stored_bytes, damaged, missing};
 use crate::store::{
     LogIdentity, OpenError, ReadError,
     file::{Database, Fault, Files, Mode, WriteFault},
@@ -37,7 +37,10 @@ pub(super) struct Segment {
     pub(super) first: Mark,
     identity: LogIdentity,
     database: Database,
-    body_bytes: AtomicU64,
+    /// Roughly what it takes on the disk.
+    file_bytes: AtomicU64,
+    /// The last write made the file longer.
+    has_grown: AtomicBool,
     /// First position → chunk, where a reader has been.
     hints: Mutex<BTreeMap<u64, u64>>,
 }
@@ -114,7 +117,8 @@ impl Segment {
             first,
             identity,
             database,
-            body_bytes: AtomicU64::new(0),
+            file_bytes: AtomicU64::new(0),
+            has_grown: AtomicBool::new(false),
             hints: Mutex::default(),
         })
     }
@@ -127,7 +131,8 @@ impl Segment {
             first: self.first,
             identity: self.identity,
             database: Database::new(Arc::clone(files), name, cache_bytes, Mode::Sealed),
-            body_bytes: AtomicU64::new(self.body_bytes()),
+            file_bytes: AtomicU64::new(self.file_bytes()),
+            has_grown: AtomicBool::new(false),
             hints: Mutex::default(),
         }
     }
@@ -147,7 +152,7 @@ impl Segment {
                 Ok((last, table.len()?))
             })
             .map_err(|fault| open_error(name, &fault))?;
-        self.body_bytes
+        self.file_bytes
             .store(self.database.file_bytes(), Ordering::Release);
         let Some(last) = last else {
             return Ok(self.first);
@@ -169,22 +174,30 @@ impl Segment {
             .map_err(|fault| open_error(self.database.name(), &fault))
     }
 
-    /// What its chunks take.
-    pub(super) fn body_bytes(&self) -> u64 {
-        self.body_bytes.load(Ordering::Acquire)
+    /// Whether it is to be sealed: it holds so much, or it has more than half of that and has just grown. redb makes a file
+    /// twice as long whenever it is full, and cuts off an end that is free when the file is closed. Once more has been
+    /// written the end is not free any more, and what it left of the growth would stay in the file's length for ever.
+    pub(super) fn is_full(&self, segment_bytes: u64) -> bool {
+        let bytes = self.file_bytes();
+        bytes >= segment_bytes || (bytes >= segment_bytes / 2 && self.has_grown.load(Ordering::Acquire))
+    }
+
+    fn file_bytes(&self) -> u64 {
+        self.file_bytes.load(Ordering::Acquire)
     }
 
     /// Writes chunks in one transaction.
     pub(super) fn append(&self, chunks: &[(u64, Bytes)]) -> Result<(), WriteFault> {
-        self.database.write(|transaction| {
+        let ((), has_grown) = self.database.write_noting_growth(|transaction| {
             let mut table = transaction.open_table(CHUNKS)?;
             for (number, bytes) in chunks {
                 table.insert(number, &bytes[..])?;
             }
             Ok(())
         })?;
-        let bytes: usize = chunks.iter().map(|(_, bytes)| bytes.len()).sum();
-        self.body_bytes.fetch_add(bytes as u64, Ordering::AcqRel);
+        let bytes: usize = chunks.iter().map(|(_, bytes)| stored_bytes(bytes.len())).sum();
+        self.file_bytes.fetch_add(bytes as u64, Ordering::AcqRel);
+        self.has_grown.store(has_grown, Ordering::Release);
         Ok(())
     }
 

@@ -13,10 +13,11 @@ use crate::{
     store::{
         Head,
         format::{
-            Frames, Hashing, Malformed, Mark, Scan, aggregate_bytes, aggregate_of, decode_commit, text_of,
+            Frames, Hashing, Malformed, Mark, Scan, Stored, aggregate_bytes, aggregate_of, decode_commit,
+            text_of,
         },
     },
-    vocabulary::{AggregateKey, Committed, IdempotencyKey, Position, Version},
+    vocabulary::{AggregateKey, Committed, IdempotencyKey, ModuleDigest, Position, Version},
 };
 
 /// Entries of one page. Small, since a page that a reader holds is copied before more is added to it.
@@ -65,8 +66,8 @@ impl Fresh {
         let mut entries = Vec::with_capacity((after.commit - before.commit) as usize);
         let mut position = before.position;
         for frame in Frames::of_body(&body) {
-            let (at, canonical) = frame?;
-            let scan = Scan::new(canonical)?;
+            let (at, stored) = frame?;
+            let scan = Scan::new(stored)?;
             let aggregate = hashing.hash(scan.aggregate);
             entries.push(Entry {
                 aggregate,
@@ -128,9 +129,10 @@ impl Place {
 
     /// Reads it.
     pub(in crate::store) fn commit(&self) -> Result<Arc<Committed>, Malformed> {
-        let canonical = self.body.slice_ref(Frames::one(&self.body, self.at)?);
+        let stored = Frames::one(&self.body, self.at)?;
+        let record = self.body.slice_ref(stored.record);
         Ok(Arc::new(Committed {
-            commit: decode_commit(&canonical)?,
+            commit: decode_commit(ModuleDigest(*stored.module), &record)?,
             first_position: Position(self.first_position),
         }))
     }
@@ -164,14 +166,14 @@ impl Pages {
         Some((page, page.entries.get(number as usize % PAGE_ENTRIES)?))
     }
 
-    fn canonical(&self, number: u32) -> Option<&[u8]> {
+    fn stored(&self, number: u32) -> Option<Stored<'_>> {
         let (page, entry) = self.entry(number)?;
         let (_, body) = page.chunks.get(entry.chunk as usize)?;
         Frames::one(body, entry.at as usize).ok()
     }
 
     fn name(&self, number: u32) -> Option<&[u8]> {
-        aggregate_of(self.canonical(number)?).ok()
+        aggregate_of(self.stored(number)?.record).ok()
     }
 
     fn place(&self, number: u32) -> Option<Place> {
@@ -371,8 +373,8 @@ impl Segment {
                 .is_some_and(|(_, entry)| entry.outcome == hash)
                 && self
                     .pages
-                    .canonical(*number)
-                    .and_then(|canonical| Scan::new(canonical).ok())
+                    .stored(*number)
+                    .and_then(|stored| Scan::new(stored).ok())
                     .is_some_and(|scan| scan.aggregate == wanted.name && scan.idempotency.is_some_and(is_key))
         };
         self.pages.place(self.outcomes.candidates(hash).find(is_it)?)
@@ -433,8 +435,8 @@ impl Segment {
         into.clear();
         let mut name = None;
         for (number, entry) in self.pages.chain(newest) {
-            let canonical = self.pages.canonical(number);
-            let scan = Scan::new(canonical.ok_or(Malformed("overlay: a commit is missing"))?)?;
+            let stored = self.pages.stored(number);
+            let scan = Scan::new(stored.ok_or(Malformed("overlay: a commit is missing"))?)?;
             if *name.get_or_insert(scan.aggregate) != scan.aggregate {
                 if self.is_mixed() {
                     continue;

@@ -13,7 +13,7 @@ use crate::{
         Direction, Head, LogIdentity, PageLimit, StoreOptions,
         conformance::{Rng, commit, event, key},
         file::{Fault, Files},
-        format::{CHUNK_HEADER_BYTES, ChunkBuilder, Hashing, Mark, canonical},
+        format::{CHUNK_HEADER_BYTES, ChunkBuilder, Hashing, Mark, Stored, record_of},
         index::{Index, Span},
         overlay::{Overlay, RunLimit, Segment},
     },
@@ -66,7 +66,7 @@ impl Story {
             let mut position = before.position;
             for ordinal in 0..1 + self.rng.below(6) as u32 {
                 let commit = self.commit();
-                builder.push(&canonical(&commit), commit.events.len());
+                builder.push(Stored::of(&commit, &record_of(&commit)), commit.events.len());
                 let first_position = Position(position);
                 position += commit.events.len() as u64;
                 self.log.push((
