@@ -13,6 +13,7 @@ mod cursors;
 mod filter;
 mod history;
 mod keys;
+mod layers;
 mod manifest;
 mod merge;
 mod names;
@@ -22,6 +23,7 @@ mod plan;
 mod reads;
 mod run;
 mod snapshots;
+mod step;
 mod values;
 mod write;
 
@@ -31,7 +33,8 @@ use std::sync::{
 };
 
 use self::{
-    core::{Core, Trouble, View},
+    core::{Core, Trouble},
+    layers::{Layer, View},
     reads::{Reading, Spot},
 };
 use redb::ReadTransaction;
@@ -346,7 +349,7 @@ fn list(
 }
 
 /// The last segment of an aggregate in a layer, given its first one.
-fn last_of(reading: &Reading<'_>, layer: &core::Layer, name: &[u8], first: Spot) -> Result<Spot, Trouble> {
+fn last_of(reading: &Reading<'_>, layer: &Layer, name: &[u8], first: Spot) -> Result<Spot, Trouble> {
     let next = reading.after(layer, first.clone())?;
     let is_one = match &next {
         None => true,
