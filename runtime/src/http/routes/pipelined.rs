@@ -13,7 +13,8 @@ use serde::Deserialize;
 use super::super::{
     app::{App, Running},
     connection::Connection,
-    extract::{Query, check_content_type, negotiate},
+    extract::Query,
+    media_type::{check_content_type, negotiate},
     pipeline::{self, Order},
     problem::Problem,
 };
