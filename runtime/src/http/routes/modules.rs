@@ -1,5 +1,3 @@
-    let activation: Activation = serde_json::from_slice(&body)
-        .map_err(|error| Problem::malformed(error.to_string(), "send `{\"digest\": \"…\"}`"))?;
 //! Uploading modules, listing them, and letting one serve its type.
 
 use axum::{
@@ -14,7 +12,7 @@ use serde_json::{Value, json};
 use crate::{
     modules::Modules,
     store::StoredModule,
-    vocabulary::{Manifest, ModuleDigest},
+    vocabulary::{Manifest, ModuleDigest, json_problem},
 };
 
 use super::super::{
