@@ -18,6 +18,7 @@ mod protocol;
 mod routes;
 mod serve;
 mod sse;
+mod streams;
 
 pub use app::{App, Running};
 pub use problem::Problem;

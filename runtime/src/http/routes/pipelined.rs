@@ -33,7 +33,8 @@ impl FromRequestParts<App> for Connection {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
-        Ok(parts.extensions.get().cloned().unwrap_or_default())
+        let connection: Self = parts.extensions.get().cloned().unwrap_or_default();
+        Ok(connection.of_request())
     }
 }
 
