@@ -4,7 +4,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, mpsc},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use annals::{
@@ -13,7 +13,10 @@ use annals::{
 };
 use annals_tests::guests;
 
-use crate::one_shard::{Bench, PATIENCE, key, long_histories, sum};
+use crate::{
+    one_shard::{Bench, PATIENCE, key, long_histories, sum},
+    watched::Page,
+};
 
 #[test]
 fn a_long_history_keeps_nobody_else_waiting() {
@@ -232,6 +235,90 @@ fn a_rebuild_that_fails_is_told_to_each_who_asked() {
         assert!(matches!(error, CommandError::Unavailable { .. }), "{error}");
     }
     bench.done("other", "add", "{\"by\":1}");
+}
+
+#[test]
+fn without_a_cell_it_waits_and_asks_nothing_of_the_store_meanwhile() {
+    let limits = Limits {
+        cells: 1,
+        ..long_histories()
+    };
+    let bench = Bench::new(limits.clone());
+    let other = guests::counter_with(&[("data", "(data (i32.const 1600) \"another\")")]);
+    bench.modules.upload(&other, false).unwrap();
+    bench.make_long("big", 20);
+    let ids: Vec<String> = (0..10).map(|number| format!("another/{number}")).collect();
+    for id in &ids {
+        bench.done(id, "add", "{\"by\":1}");
+    }
+    let bench = bench.restarted(limits);
+    let gate = bench.store.hold_reads();
+    let big = bench.read("big");
+    gate.reached();
+    let others: Vec<_> = ids.iter().map(|id| bench.read(id)).collect();
+    gate.open();
+    assert_eq!(
+        sum(&big.recv_timeout(PATIENCE).unwrap().unwrap()),
+        (200_000, 200_000)
+    );
+    for other in others {
+        assert_eq!(sum(&other.recv_timeout(PATIENCE).unwrap().unwrap()), (1, 1));
+    }
+    let asked = bench.store.asked_snapshots();
+    assert_eq!(asked.len(), 11, "once each: {asked:?}");
+}
+
+#[test]
+fn an_event_that_is_never_applied_holds_up_nobody_but_its_aggregate() {
+    let limits = Limits {
+        rebuild_slice_wall: Duration::from_millis(100),
+        rebuild_event_wall: Duration::from_millis(300),
+        rebuild_pause: Duration::from_secs(60),
+        ..long_histories()
+    };
+    let bench = Bench::new(limits);
+    bench.make_long("bad", 1);
+    bench.done("bad", "add", "{\"by\":666}");
+    bench.make_long("bad", 1);
+    bench.done("worse", "add", "{\"by\":666}");
+    bench.make_long("worse", 1);
+    bench.done("good", "add", "{\"by\":1}");
+    let healthy = bench.modules.active(&"counter".parse().unwrap()).unwrap();
+    let endless = "(if (i64.eq (local.get $number) (i64.const 666)) (then (call $spin)))";
+    let endless = guests::counter_with(&[("added", endless)]);
+    bench.modules.upload(&endless, true).unwrap();
+    bench.store.forget();
+    // The first is told after as long as one event may take, all others at once; so is, a little later, who asks for
+    // another such one.
+    let began = Instant::now();
+    for id in ["bad", "bad", "worse", "bad", "worse"] {
+        for _ in 0..10 {
+            let error = bench.read(id).recv_timeout(PATIENCE).unwrap().unwrap_err();
+            let CommandError::Unavailable { reason, retry_after } = error else {
+                panic!("{error}")
+            };
+            let which = if id == "bad" { "event 10001;" } else { "event 1;" };
+            assert!(reason.contains(which), "{reason}");
+            assert!(retry_after <= Duration::from_secs(60), "{retry_after:?}");
+        }
+        assert_eq!(bench.sum("good"), (1, 1));
+        bench.done("new", "add", "{\"by\":1}");
+    }
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    let pages = bench.store.pages();
+    let stuck =
+        |page: &&Page| page.id == "bad" && page.from <= Version(10_001) && page.last >= Version(10_001);
+    let tried = pages.iter().filter(stuck).count();
+    assert!((1..=2).contains(&tried), "among others, then alone: {tried}");
+    // Another module is another chance.
+    let digest = healthy.module.digest();
+    bench
+        .modules
+        .activate(&"counter".parse().unwrap(), &digest)
+        .unwrap();
+    assert_eq!(bench.sum("bad"), (20_001, 20_666));
+    assert_eq!(bench.sum("worse"), (10_001, 10_666));
 }
 
 #[test]
