@@ -126,7 +126,8 @@ fn shown(rest: &[u8]) -> String {
         None => "the end".to_owned(),
         Some(_) if !word.is_empty() => format!("`{word}`"),
         Some('`') => "a backtick".to_owned(),
-        Some(sign) => format!("`{}`", sign.escape_debug()),
+        Some(sign) if sign.is_control() => format!("`{}`", sign.escape_debug()),
+        Some(sign) => format!("`{sign}`"),
     }
 }
 
@@ -163,7 +164,7 @@ mod tests {
             ),
             (
                 "{'a':1}",
-                "`\\'` stands where the name of a member should, in double quotes (at byte 2)",
+                "`'` stands where the name of a member should, in double quotes (at byte 2)",
             ),
             (
                 "{\"a\":1,}",
