@@ -15,6 +15,8 @@ pub(super) struct Pace {
     events: usize,
     /// Events that together took too long: they are applied one at a time, and not beside others.
     slow: Option<RangeInclusive<Version>>,
+    /// How often it had to begin again because of them.
+    restarts: u32,
 }
 
 impl Pace {
@@ -22,7 +24,22 @@ impl Pace {
         Self {
             events: FIRST_SLICE_EVENTS,
             slow: None,
+            restarts: 0,
         }
+    }
+
+    /// It begins again because of events that took too long together.
+    pub(super) fn begins_again(&mut self, slow: RangeInclusive<Version>) {
+        self.restarts += 1;
+        self.slow_down(slow);
+    }
+
+    /// How long a slice may take: twice as long after each restart, since the machine may have stood still.
+    pub(super) fn slice_wall(&self, first: Duration, most: Duration) -> Duration {
+        first
+            .saturating_mul(1 << self.restarts.min(16))
+            .min(most)
+            .max(first)
     }
 
     /// Takes note of events that took too long together, beside those that are known.
@@ -99,5 +116,11 @@ mod tests {
             [1, 1],
             "all that is known"
         );
+        let wall = |pace: &Pace| pace.slice_wall(Duration::from_millis(100), Duration::from_millis(300));
+        assert_eq!(wall(&pace), Duration::from_millis(100));
+        pace.begins_again(Version(1)..=Version(2));
+        assert_eq!(wall(&pace), Duration::from_millis(200));
+        pace.begins_again(Version(1)..=Version(2));
+        assert_eq!(wall(&pace), Duration::from_millis(300));
     }
 }

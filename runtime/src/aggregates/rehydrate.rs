@@ -113,13 +113,9 @@ impl Rebuild {
 
     /// With events that took too long before. The cell goes with them when they do again, so it is one of its own.
     pub(crate) fn slowly(mut self, slow: RangeInclusive<Version>) -> Self {
-        self.go_slowly(slow);
-        self
-    }
-
-    fn go_slowly(&mut self, slow: RangeInclusive<Version>) {
         self.pace.slow_down(slow);
         self.fresh_cell = true;
+        self
     }
 
     /// Whether the last slice found no cell to begin in.
@@ -201,7 +197,8 @@ impl Rebuild {
                 if self.pace.is_slow(*events.start()) {
                     return Err(RebuildError::Stuck { events, had_its_time });
                 }
-                self.go_slowly(events);
+                self.pace.begins_again(events);
+                self.fresh_cell = true;
                 Ok(Progress::Unfinished)
             }
             Err(error) => {
@@ -352,10 +349,11 @@ impl Rebuild {
             return Err(RebuildError::NotRead(ReadError::Damaged { what }));
         };
         let had_its_time = sources.is_patient && self.pace.is_slow(next);
-        let within = if had_its_time {
-            limits.rebuild_event_wall
-        } else {
-            limits.rebuild_slice_wall
+        let (of_slice, of_event) = (limits.rebuild_slice_wall, limits.rebuild_event_wall);
+        let within = match (had_its_time, self.pace.is_slow(next)) {
+            (true, _) => of_event,
+            (false, true) => of_slice,
+            (false, false) => self.pace.slice_wall(of_slice, of_event),
         };
         let Placed { cell, live, .. } = &applying.placed;
         match on_cell(cells, *cell, |cell| cell.apply(live, &events, within)) {
