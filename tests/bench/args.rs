@@ -61,6 +61,9 @@ pub(crate) struct Args {
     /// Events of one aggregate that is rebuilt, written among as many of others; 1,000,000, or 100,000 with --quick
     #[arg(long, value_name = "N")]
     rebuild_events: Option<u32>,
+    /// Events of the aggregate with a large state; 1,000,000, or 100,000 with --quick
+    #[arg(long, value_name = "N")]
+    large_state_events: Option<u32>,
     /// Events of the large log, for memory, disk and start; 10,000,000, or 500,000 with --quick
     #[arg(long, value_name = "N")]
     large_events: Option<u32>,
@@ -107,6 +110,8 @@ pub(crate) enum Part {
     Cold,
     /// One aggregate with many events.
     Rebuild,
+    /// A large aggregate beside a small one on the same shard.
+    LargeState,
     /// Memory, idle and with many live accounts.
     Memory,
     /// Bytes on disk for each event.
@@ -148,6 +153,10 @@ impl Args {
         self.sized(self.rebuild_events, 1_000_000, 100_000)
     }
 
+    pub(crate) fn large_state_events(&self) -> u32 {
+        self.sized(self.large_state_events, 1_000_000, 100_000)
+    }
+
     pub(crate) fn large_events(&self) -> u32 {
         self.sized(self.large_events, 10_000_000, 500_000)
     }
@@ -177,6 +186,7 @@ impl Args {
             ),
             ("--disk-events", self.disk_events() == 0),
             ("--rebuild-events", self.rebuild_events() == 0),
+            ("--large-state-events", self.large_state_events() == 0),
             ("--large-events", self.large_events() == 0),
         ] {
             if is_zero {

@@ -18,6 +18,7 @@ mod floors;
 mod format;
 mod in_process;
 mod large;
+mod large_state;
 mod ledger;
 mod load;
 mod machine;
@@ -116,6 +117,9 @@ fn measure(bench: &Bench<'_>, facts: &mut Facts, report: &mut Report) -> Result<
     }
     if has(Part::Rebuild) {
         report.add(rebuild::measure(bench, facts)?);
+    }
+    if has(Part::LargeState) {
+        report.add(large_state::measure(bench, facts)?);
     }
     if has(Part::Memory) {
         report.add(memory::measure(bench, facts)?);

@@ -56,11 +56,21 @@ impl<'a> Bench<'a> {
         self.server_on(&self.dir.join(name), limits)
     }
 
+    /// A server with more flags, and some limits set.
+    pub(crate) fn server_as(&self, name: &str, flags: &[&str], limits: &[&str]) -> Result<Service, Failed> {
+        self.start(&self.dir.join(name), flags, limits)
+    }
+
     fn server_on(&self, data: &Path, limits: &[&str]) -> Result<Service, Failed> {
+        self.start(data, &[], limits)
+    }
+
+    fn start(&self, data: &Path, flags: &[&str], limits: &[&str]) -> Result<Service, Failed> {
         let mut command = Command::new(&self.annals);
         command
             .args(["--json", "serve", "--listen", "127.0.0.1:0", "--data"])
-            .arg(data);
+            .arg(data)
+            .args(flags);
         for limit in limits {
             command.args(["--limit", limit]);
         }
@@ -102,12 +112,13 @@ impl<'a> Bench<'a> {
     pub(crate) fn component_path(&self, given: Option<&Path>, example: &str) -> Result<PathBuf, Failed> {
         match given {
             Some(path) => Ok(path.to_owned()),
-            None => self.build(example),
+            None => self.build(&format!("examples/{example}")),
         }
     }
 
-    fn build(&self, example: &str) -> Result<PathBuf, Failed> {
-        let folder = checkout().join("examples").join(example);
+    /// The component that `annals build` makes of a folder of this checkout.
+    pub(crate) fn build(&self, folder: &str) -> Result<PathBuf, Failed> {
+        let folder = checkout().join(folder);
         let output = Command::new(&self.annals)
             .arg("build")
             .arg(&folder)

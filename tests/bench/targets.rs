@@ -151,6 +151,30 @@ const TARGETS: &[Target] = &[
         PerSecond,
         Least(5_000.0),
     ),
+    target(
+        "answers of a small aggregate while one of 1,000,000 events is rebuilt",
+        "large-state-rebuild",
+        Micros,
+        Most(25_000.0),
+    ),
+    target(
+        "answers of a small aggregate while a state of 11 MB is restored",
+        "large-state-restore",
+        Micros,
+        Most(50_000.0),
+    ),
+    target(
+        "answers of a small aggregate while a state of 11 MB is saved",
+        "large-state-save",
+        Micros,
+        Most(50_000.0),
+    ),
+    target(
+        "answers of a small aggregate while a state of 11 MB is read",
+        "large-state-read",
+        Micros,
+        Most(100_000.0),
+    ),
     target("memory, idle", "memory-idle", Bytes, Most(60e6)),
     target("memory, 100,000 live accounts", "memory-live", Bytes, Most(300e6)),
     target(

@@ -320,6 +320,7 @@
               (then (return (call $unapplied (local.get $event) (i32.const 2) (i32.const 3200) (i32.const 21)))))
             (if (i64.eq (local.get $number) (i64.const -1))
               (then (return (call $unapplied (local.get $event) (i32.const 1) (i32.const 3072) (i32.const 25)))))
+            ;;@added
             (i64.store (local.get $self) (i64.add (i64.load (local.get $self)) (local.get $number)))
             (br $applied))
           (; closed ;)

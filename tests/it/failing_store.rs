@@ -13,18 +13,14 @@ use annals::{
         StateView,
     },
     modules::Modules,
-    store::{
-        AppendError, CommitListener, Completion, Direction, EventStore, FeedFilter, FeedPage, Head,
-        LogIdentity, MemoryStore, PageLimit, Proposal, ReadError, Snapshot, StoredModule,
-    },
-    vocabulary::{
-        AggregateId, AggregateKey, AggregateType, Clock, Committed, IdempotencyKey, Limits, ModuleDigest,
-        Position, RecordedEvent, SystemClock, Version,
-    },
+    store::{AppendError, Completion, EventStore, MemoryStore, Proposal},
+    vocabulary::{AggregateKey, Clock, Limits, SystemClock, Version},
     wasm::{Host, HostOptions},
 };
 use annals_tests::guests;
 use bytes::Bytes;
+
+use crate::intercepted::{Intercept, Intercepted};
 
 /// What becomes of one append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,49 +36,23 @@ enum Fate {
     Conflict,
 }
 
+/// Each append has its fate, in order; those after the last are written.
+#[derive(Debug, Default)]
 struct Failing {
-    inner: MemoryStore,
     fates: Mutex<VecDeque<Fate>>,
-    /// While there is a list, nothing is written: what comes waits in it.
-    held: Mutex<Option<Vec<(Proposal, Completion)>>>,
 }
 
-impl std::fmt::Debug for Failing {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Failing")
-            .field("inner", &self.inner)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Failing {
-    /// Lets what was held have its fate, in order.
-    fn release(&self) {
-        let held = self.held.lock().unwrap().take().unwrap_or_default();
-        for (proposal, done) in held {
-            self.append(proposal, done);
-        }
-    }
-
-    fn held(&self) -> usize {
-        self.held.lock().unwrap().as_ref().map_or(0, Vec::len)
-    }
-}
-
-impl EventStore for Failing {
-    fn append(&self, proposal: Proposal, done: Completion) {
-        if let Some(held) = self.held.lock().unwrap().as_mut() {
-            return held.push((proposal, done));
-        }
+impl Intercept for Failing {
+    fn append(&self, store: &MemoryStore, proposal: Proposal, done: Completion) {
         let fate = self.fates.lock().unwrap().pop_front().unwrap_or(Fate::Written);
         let unknown = || AppendError::Unknown {
             reason: "injected".into(),
         };
         match fate {
-            Fate::Written => self.inner.append(proposal, done),
+            Fate::Written => store.append(proposal, done),
             Fate::WrittenUnknown => {
                 let (written, is_written) = mpsc::channel();
-                self.inner.append(
+                store.append(
                     proposal,
                     Box::new(move |result| written.send(result.is_ok()).unwrap()),
                 );
@@ -99,75 +69,10 @@ impl EventStore for Failing {
             })),
         }
     }
-    fn identity(&self) -> LogIdentity {
-        self.inner.identity()
-    }
-    fn last_position(&self) -> Position {
-        self.inner.last_position()
-    }
-    fn listen(&self, listener: CommitListener) -> Position {
-        self.inner.listen(listener)
-    }
-    fn head(&self, key: &AggregateKey) -> Result<Head, ReadError> {
-        self.inner.head(key)
-    }
-    fn outcome(
-        &self,
-        key: &AggregateKey,
-        idem: &IdempotencyKey,
-    ) -> Result<Option<Arc<Committed>>, ReadError> {
-        self.inner.outcome(key, idem)
-    }
-    fn history(
-        &self,
-        key: &AggregateKey,
-        from: Version,
-        direction: Direction,
-        limit: PageLimit,
-    ) -> Result<Vec<RecordedEvent>, ReadError> {
-        self.inner.history(key, from, direction, limit)
-    }
-    fn feed(&self, after: Position, filter: &FeedFilter, limit: PageLimit) -> Result<FeedPage, ReadError> {
-        self.inner.feed(after, filter, limit)
-    }
-    fn aggregates(
-        &self,
-        aggregate_type: &AggregateType,
-        after: Option<&AggregateId>,
-        limit: usize,
-    ) -> Result<Vec<(AggregateId, Head)>, ReadError> {
-        self.inner.aggregates(aggregate_type, after, limit)
-    }
-    fn save_snapshot(&self, snapshot: Snapshot) {
-        self.inner.save_snapshot(snapshot);
-    }
-    fn snapshot(
-        &self,
-        key: &AggregateKey,
-        module: &ModuleDigest,
-        at_most: Version,
-    ) -> Result<Option<Snapshot>, ReadError> {
-        self.inner.snapshot(key, module, at_most)
-    }
-    fn put_module(&self, module: &StoredModule, bytes: &[u8]) -> Result<(), AppendError> {
-        self.inner.put_module(module, bytes)
-    }
-    fn modules(&self) -> Result<Vec<StoredModule>, ReadError> {
-        self.inner.modules()
-    }
-    fn module_bytes(&self, digest: &ModuleDigest) -> Result<Option<Bytes>, ReadError> {
-        self.inner.module_bytes(digest)
-    }
-    fn cache_key(&self) -> [u8; 32] {
-        self.inner.cache_key()
-    }
-    fn close(&self) {
-        self.inner.close();
-    }
 }
 
 struct Bench {
-    store: Arc<Failing>,
+    store: Arc<Intercepted<Failing>>,
     aggregates: Arc<Aggregates>,
     modules: Modules,
     key: AggregateKey,
@@ -175,12 +80,8 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let store = Arc::new(Failing {
-            inner: MemoryStore::new(),
-            fates: Mutex::default(),
-            held: Mutex::default(),
-        });
-        let shared: Arc<dyn EventStore> = Arc::<Failing>::clone(&store);
+        let store = Arc::new(Intercepted::<Failing>::new());
+        let shared: Arc<dyn EventStore> = Arc::<Intercepted<Failing>>::clone(&store);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let aggregates =
             Arc::new(Aggregates::start(&shared, &clock, &Arc::new(Limits::default()), 1).unwrap());
@@ -233,18 +134,13 @@ impl Bench {
         answer
     }
 
-    /// Holds every commit from now on, until it is released.
-    fn hold(&self) {
-        *self.store.held.lock().unwrap() = Some(Vec::new());
-    }
-
     fn wait_for_held(&self, count: usize) {
         let give_up = std::time::Instant::now() + Duration::from_secs(30);
-        while self.store.held() < count {
+        while self.store.held_commits() < count {
             assert!(
                 std::time::Instant::now() < give_up,
                 "{} of {count}",
-                self.store.held()
+                self.store.held_commits()
             );
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -355,7 +251,7 @@ const SILENCE: Duration = Duration::from_millis(60);
 fn nothing_leaves_before_what_it_was_decided_on_is_durable() {
     let bench = Bench::new();
     bench.add(None).unwrap();
-    bench.hold();
+    bench.store.hold_commits();
     let first = bench.start(None, Preconditions::default());
     let second = bench.start(Some("k"), Preconditions::default());
     bench.wait_for_held(2);
@@ -372,7 +268,7 @@ fn nothing_leaves_before_what_it_was_decided_on_is_durable() {
     assert!(first.recv_timeout(SILENCE).is_err() && second.try_recv().is_err());
     assert!(refused.try_recv().is_err() && read.try_recv().is_err());
     assert!(repeated.try_recv().is_err() && third.try_recv().is_err());
-    bench.store.release();
+    bench.store.let_commits_go();
     let version = |answer: &mpsc::Receiver<Result<Answer, CommandError>>| {
         let answer = answer.recv_timeout(Duration::from_secs(30)).unwrap().unwrap();
         (answer.committed.commit.last_version().0, answer.replayed)
@@ -406,7 +302,7 @@ fn a_commit_that_fails_in_the_middle_of_speculation_takes_all_that_was_decided_o
     ] {
         let bench = Bench::new();
         bench.add(None).unwrap();
-        bench.hold();
+        bench.store.hold_commits();
         let doomed = bench.start(None, Preconditions::default());
         let next = bench.start(Some("k"), Preconditions::default());
         let repeated = bench.start(Some("k"), Preconditions::default());
@@ -418,7 +314,7 @@ fn a_commit_that_fails_in_the_middle_of_speculation_takes_all_that_was_decided_o
         let read = bench.start_read();
         bench.wait_for_held(3);
         bench.fate(&[fate]);
-        bench.store.release();
+        bench.store.let_commits_go();
         let error = doomed.recv_timeout(Duration::from_secs(30)).unwrap().unwrap_err();
         assert!(matches!(error, CommandError::NotWritten(_)), "{fate:?}: {error}");
         // The others are decided again, in order, on what is durable.

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use annals::vocabulary::Limits;
 use annals_tests::{
     guests,
     server::{Api, TestServer},
@@ -16,7 +17,9 @@ use serde_json::Value;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const RESET: u8 = 3;
 const SETTINGS: u8 = 4;
+const WINDOW_UPDATE: u8 = 8;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 /// `:status: 200`, the eighth entry of the static table.
@@ -64,16 +67,38 @@ impl Connection {
     }
 
     fn post(&mut self, stream: u32, path: &str, body: &[u8]) {
+        self.post_as("application/json", stream, path, body);
+    }
+
+    fn post_as(&mut self, media_type: &str, stream: u32, path: &str, body: &[u8]) {
         // `:method: POST`, `:scheme: http`, then path, authority and content type as literals that are not indexed.
         let mut block = vec![0x83, 0x86];
         for (name, value) in [(4, path), (1, "annals")] {
             block.extend([name, u8::try_from(value.len()).unwrap()]);
             block.extend(value.as_bytes());
         }
-        block.extend([0x0f, 0x10, 16]);
-        block.extend(b"application/json");
+        block.extend([0x0f, 0x10, u8::try_from(media_type.len()).unwrap()]);
+        block.extend(media_type.as_bytes());
         self.send(HEADERS, END_HEADERS, stream, &block);
-        self.send(DATA, END_STREAM, stream, body);
+        for part in body.chunks(16 << 10) {
+            self.send(DATA, 0, stream, part);
+        }
+        self.send(DATA, END_STREAM, stream, &[]);
+    }
+
+    /// Leaves room for so many bytes more on the whole connection.
+    fn widen(&mut self, bytes: u32) {
+        self.send(WINDOW_UPDATE, 0, 0, &bytes.to_be_bytes());
+    }
+
+    /// The next frame of this stream; what comes of others is passed over.
+    fn receive_of(&mut self, stream: u32) -> Frame {
+        loop {
+            let frame = self.receive();
+            if frame.stream == stream {
+                return frame;
+            }
+        }
     }
 }
 
@@ -115,6 +140,46 @@ fn many_commands_are_under_way_on_one_connection() {
     versions.sort_unstable();
     assert_eq!(versions, (1..=100).collect::<Vec<u64>>());
     assert_eq!(server.get("/v1/aggregates/counter/a").ok()["state"]["sum"], 100);
+}
+
+#[test]
+fn a_pipelined_stream_that_is_not_read_is_reset_and_the_others_go_on() {
+    let server = TestServer::with_limits(Limits {
+        pipeline_answer_bytes: 64 << 10,
+        pipeline_stall: Duration::from_millis(300),
+        ..Limits::default()
+    });
+    server.upload(&guests::counter()).ok();
+    let mut connection = Connection::open(server.address());
+    // Room for everything on the connection, and for 64 KiB, as it is by default, on each stream.
+    connection.widen(16 << 20);
+    let line = "{\"type\":\"counter\",\"id\":\"a\",\"command\":\"add\",\"payload\":{\"by\":1}}\n";
+    connection.post_as(
+        "application/x-ndjson",
+        1,
+        "/v1/commands",
+        line.repeat(900).as_bytes(),
+    );
+    let add = |connection: &mut Connection, stream| {
+        connection.post(stream, "/v1/aggregates/counter/b/commands/add", b"{\"by\":1}");
+        let answer = connection.receive_of(stream);
+        assert_eq!(
+            (answer.kind, answer.payload.first()),
+            (HEADERS, Some(&STATUS_200))
+        );
+    };
+    add(&mut connection, 3);
+    let ended = loop {
+        let frame = connection.receive_of(1);
+        if frame.kind != DATA && frame.kind != HEADERS {
+            break frame;
+        }
+        assert_eq!(frame.flags & END_STREAM, 0, "the answers do not fit");
+    };
+    assert_eq!(ended.kind, RESET);
+    add(&mut connection, 5);
+    let added = server.get("/v1/aggregates/counter/a").ok()["state"]["sum"].as_u64();
+    assert!(added.is_some_and(|added| added < 900), "{added:?}");
 }
 
 #[test]

@@ -58,6 +58,8 @@ pub(crate) struct Cells {
     /// Cells that may have room, by module, the one to be filled first last.
     roomy: HashMap<ModuleDigest, Vec<CellId>>,
     generation: u64,
+    /// How often something was let go that another object may have waited for.
+    freed: u64,
     limit: usize,
     /// Linear memory of all cells, and how much it may be.
     bytes: usize,
@@ -71,6 +73,7 @@ impl Cells {
             slots: Vec::new(),
             roomy: HashMap::new(),
             generation: 0,
+            freed: 0,
             limit,
             bytes: 0,
             bytes_limit,
@@ -154,6 +157,7 @@ impl Cells {
     }
 
     fn clear(&mut self, index: usize) {
+        self.freed += 1;
         if let Some(slot) = self.slots.get_mut(index).and_then(Option::take) {
             self.bytes -= slot.counted;
         }
@@ -198,9 +202,15 @@ impl Cells {
 
     /// The object is built, or will not be.
     pub(crate) fn unreserve(&mut self, id: CellId) {
+        self.freed += 1;
         if let Some(slot) = self.slot_mut(id) {
             slot.reserved = slot.reserved.saturating_sub(1);
         }
+    }
+
+    /// Changes whenever there may be room that was not there before.
+    pub(crate) fn freed(&self) -> u64 {
+        self.freed
     }
 
     /// Whether an object is being built in one of the cells.

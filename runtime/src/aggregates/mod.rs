@@ -11,6 +11,7 @@ mod decide;
 mod lane;
 mod lanes;
 mod moving;
+mod pace;
 mod read;
 mod rebuilds;
 mod recency;

@@ -5,6 +5,7 @@
 //! once, and the snapshot is not tried again for this rebuild.
 
 use std::{
+    ops::RangeInclusive,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,13 +18,9 @@ use crate::{
 
 use super::{
     cells::{CellId, Cells, Placed},
+    pace::Pace,
     save::Saved,
 };
-
-/// Events of the first slice: what nearly every rebuild needs, and little when each takes long.
-const FIRST_SLICE_EVENTS: usize = 128;
-/// What a slice should take. Later slices have more events or fewer, within their limits, so that one comes near it.
-const SLICE_TIME: Duration = Duration::from_millis(2);
 
 /// Why a live object could not be built.
 #[derive(Debug)]
@@ -37,6 +34,12 @@ pub(crate) enum RebuildError {
         limit: Duration,
         reached: Version,
         head: Version,
+    },
+    /// Events, in the end a single one, that the module does not apply in time.
+    Stuck {
+        events: RangeInclusive<Version>,
+        /// Whether that was as long as one event may take, and not only as long as a slice.
+        had_its_time: bool,
     },
     NotRead(ReadError),
 }
@@ -64,6 +67,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) store: &'a Arc<dyn EventStore>,
     pub(crate) limits: &'a Limits,
     pub(crate) key: &'a AggregateKey,
+    /// Whether an event that is known to be slow gets its time.
+    pub(crate) is_patient: bool,
 }
 
 /// A live object on its way to the head.
@@ -77,7 +82,8 @@ pub(crate) struct Rebuild {
     begun: Instant,
     /// Time of all slices so far; the time in between belongs to other lanes.
     spent: Duration,
-    slice_events: usize,
+    pace: Pace,
+    has_no_cell: bool,
     applying: Option<Applying>,
 }
 
@@ -99,9 +105,22 @@ impl Rebuild {
             use_snapshot: head.version > Version(0) && module.has_snapshots(),
             begun: Instant::now(),
             spent: Duration::ZERO,
-            slice_events: FIRST_SLICE_EVENTS,
+            pace: Pace::new(),
+            has_no_cell: false,
             applying: None,
         }
+    }
+
+    /// With events that took too long before. The cell goes with them when they do again, so it is one of its own.
+    pub(crate) fn slowly(mut self, slow: RangeInclusive<Version>) -> Self {
+        self.pace.slow_down(slow);
+        self.fresh_cell = true;
+        self
+    }
+
+    /// Whether the last slice found no cell to begin in.
+    pub(crate) fn has_no_cell(&self) -> bool {
+        self.has_no_cell
     }
 
     pub(crate) fn module(&self) -> &Arc<Module> {
@@ -131,10 +150,10 @@ impl Rebuild {
     ) -> (Result<Progress, RebuildError>, Duration) {
         let started = Instant::now();
         let result = self.advance(sources, cells);
+        self.has_no_cell = matches!(result, Ok(Progress::NoCell));
         let took = started.elapsed();
         self.spent += took;
-        let most = sources.limits.rebuild_slice_events;
-        self.slice_events = next_slice(self.slice_events, took).min(most);
+        self.pace.took(took, sources.limits.rebuild_slice_events);
         (result, took)
     }
 
@@ -172,6 +191,16 @@ impl Rebuild {
                 self.applying = Some(applying);
                 Ok(Progress::Unfinished)
             }
+            // To find out which of them it is, and to give it its time, it begins again. No snapshot would help.
+            Err(RebuildError::Stuck { events, had_its_time }) => {
+                applying.let_go(cells);
+                if self.pace.is_slow(*events.start()) {
+                    return Err(RebuildError::Stuck { events, had_its_time });
+                }
+                self.pace.begins_again(events);
+                self.fresh_cell = true;
+                Ok(Progress::Unfinished)
+            }
             Err(error) => {
                 let is_from_snapshot = applying.saved.version > Version(0);
                 applying.let_go(cells);
@@ -200,14 +229,20 @@ impl Rebuild {
 
     /// The object as the snapshot has it, or at version 0. Its cell stays until it is finished or let go.
     fn place(&mut self, sources: &Sources<'_>, cells: &mut Cells) -> Result<Applying, RebuildError> {
+        // Before anything is read: while there is no cell, this is asked again and again.
+        let cell = self.cell(cells)?;
         let restored = match self.snapshot(sources)? {
-            Some(snapshot) => self.restore(sources, cells, &snapshot)?,
+            Some(snapshot) => self.restore(sources, cells, cell, &snapshot)?,
             None => None,
         };
         let applying = match restored {
             Some(applying) => applying,
             None => {
-                let cell = self.cell(cells)?;
+                let cell = if cells.holds(cell) {
+                    cell
+                } else {
+                    self.cell(cells)?
+                };
                 let live = on_cell(cells, cell, |cell| cell.create(&sources.key.aggregate_id))?;
                 self.applying(cell, live, Saved::default())
             }
@@ -248,9 +283,9 @@ impl Rebuild {
         &mut self,
         sources: &Sources<'_>,
         cells: &mut Cells,
+        cell_id: CellId,
         snapshot: &Snapshot,
     ) -> Result<Option<Applying>, RebuildError> {
-        let cell_id = self.cell(cells)?;
         let restored = on_cell(cells, cell_id, |cell| {
             cell.restore(&sources.key.aggregate_id, &snapshot.state)
         });
@@ -283,7 +318,9 @@ impl Rebuild {
         cells: &mut Cells,
         applying: &Applying,
     ) -> Result<Version, RebuildError> {
-        let Sources { store, limits, key } = sources;
+        let Sources {
+            store, limits, key, ..
+        } = sources;
         let next = applying.next;
         if self.spent > limits.replay_wall {
             return Err(RebuildError::TooSlow {
@@ -293,7 +330,7 @@ impl Rebuild {
             });
         }
         let limit = PageLimit {
-            events: self.slice_events.min(limits.rebuild_slice_events),
+            events: self.pace.events(next).min(limits.rebuild_slice_events),
             bytes: limits.rebuild_slice_bytes,
         };
         let page = store
@@ -311,13 +348,27 @@ impl Rebuild {
             );
             return Err(RebuildError::NotRead(ReadError::Damaged { what }));
         };
+        let had_its_time = sources.is_patient && self.pace.is_slow(next);
+        let (of_slice, of_event) = (limits.rebuild_slice_wall, limits.rebuild_event_wall);
+        let within = match (had_its_time, self.pace.is_slow(next)) {
+            (true, _) => of_event,
+            (false, true) => of_slice,
+            (false, false) => self.pace.slice_wall(of_slice, of_event),
+        };
         let Placed { cell, live, .. } = &applying.placed;
-        match on_cell(cells, *cell, |cell| cell.apply(live, &events))? {
-            Ok(()) => Ok(last.plus(1)),
-            Err(refusal) => Err(RebuildError::Impossible {
+        match on_cell(cells, *cell, |cell| cell.apply(live, &events, within)) {
+            Ok(Ok(())) => Ok(last.plus(1)),
+            Ok(Err(refusal)) => Err(RebuildError::Impossible {
                 version: refusal.version,
                 problem: refusal.to_string(),
             }),
+            Err(RebuildError::Fault(Fault::Deadline { limit })) if limit < limits.replay_wall => {
+                Err(RebuildError::Stuck {
+                    events: next..=last,
+                    had_its_time,
+                })
+            }
+            Err(error) => Err(error),
         }
     }
 }
@@ -337,19 +388,6 @@ impl Applying {
     }
 }
 
-/// Events for the next slice, after one with so many took so long.
-fn next_slice(events: usize, took: Duration) -> usize {
-    if took > SLICE_TIME * 8 {
-        (events / 8).max(1)
-    } else if took > SLICE_TIME * 2 {
-        (events / 2).max(1)
-    } else if took < SLICE_TIME / 2 {
-        events.saturating_mul(2)
-    } else {
-        events
-    }
-}
-
 /// Calls a cell; any fault retires it.
 fn on_cell<T>(
     cells: &mut Cells,
@@ -363,24 +401,4 @@ fn on_cell<T>(
         cells.retire(id);
         RebuildError::Fault(fault)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn slices_come_to_take_about_as_long_as_they_should() {
-        // Events of 1 µs, 100 µs and 50 ms each.
-        for (each, settled) in [(1, 1_024..=4_096), (100, 10..=40), (50_000, 1..=1)] {
-            let mut events = FIRST_SLICE_EVENTS;
-            for _ in 0..20 {
-                events = next_slice(
-                    events,
-                    Duration::from_micros(each) * u32::try_from(events).unwrap(),
-                );
-            }
-            assert!(settled.contains(&events), "{events} events of {each} µs");
-        }
-    }
 }

@@ -162,7 +162,12 @@ impl Shard {
                 self.listen();
             }
             if self.has_nothing_to_do() && !self.is_done() && self.inbox.is_empty() {
-                match self.inbox.recv_deadline(next_sweep) {
+                let until = self
+                    .worker
+                    .rebuilds
+                    .wakes_at()
+                    .map_or(next_sweep, |at| at.min(next_sweep));
+                match self.inbox.recv_deadline(until) {
                     Ok(message) => {
                         self.calm = self.calm.saturating_add(1);
                         self.take(message);
@@ -238,7 +243,7 @@ impl Shard {
     /// One slice of the rebuild whose turn it is, when it is.
     fn rebuild(&mut self, now: Instant) {
         let others_wait = !self.ready.is_empty();
-        let Some(lane) = self.worker.rebuilds.next(others_wait, now) else {
+        let Some(lane) = self.worker.next_rebuild(others_wait, now) else {
             return;
         };
         let Some(entry) = self.lanes.using(lane, now) else {

@@ -19,7 +19,7 @@ use super::{
     cells::{Cells, Placed, Standing},
     decide::{Decide, Decided, Failed},
     lane::Lane,
-    rebuilds::Rebuilds,
+    rebuilds::{Pause, Rebuilds},
     rehydrate::Rebuild,
     request::{Answer, CommandError, StateView},
     save::Saved,
@@ -41,6 +41,8 @@ pub(crate) struct Entry {
     pub(super) saved: Saved,
     /// A live object that is being built, while the lane's work waits for it.
     pub(super) rebuild: Option<Box<Rebuild>>,
+    /// Why it is not built for some time.
+    pub(super) pause: Option<Box<Pause>>,
     /// The object filled a cell together with others: it is built in one of its own next time.
     pub(super) wants_own_cell: bool,
     /// Whether the shard has it among the lanes with work to do.
@@ -162,6 +164,7 @@ impl Worker {
             serving: None,
             saved: Saved::default(),
             rebuild: None,
+            pause: None,
             wants_own_cell: false,
             is_ready: false,
         }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     client::{Accepted, Client, Precondition, SendCommand},
-    vocabulary::{AggregateId, AggregateType, CommandName, IdempotencyKey, Limits},
+    vocabulary::{AggregateId, AggregateType, CommandName, IdempotencyKey, Limits, json_problem},
 };
 
 /// Arguments of `annals send`.
@@ -50,7 +50,11 @@ pub(crate) fn payload(args: &SendArgs) -> Result<Option<String>, CliError> {
         Err(error) => {
             let shown: String = text.chars().take(200).collect();
             Err(CliError::usage(
-                format!("the payload is not JSON: {error}: `{}`", escape(&shown)),
+                format!(
+                    "the payload is not JSON: {}: `{}`",
+                    json_problem(&error, text.as_bytes()),
+                    escape(&shown)
+                ),
                 "quote it for the shell, for example '{\"amount\":10}', or give - and write it to standard input",
             ))
         }

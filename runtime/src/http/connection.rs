@@ -20,11 +20,14 @@ use tokio::{
     sync::Notify,
 };
 
-use super::serve::Answering;
+use super::{serve::Answering, streams::Stream};
 
-/// The handle to a connection; clones are of the same one.
+/// The handle to a connection, or with HTTP/2 to one of its streams; clones are of the same one.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Connection(Arc<Shared>);
+pub(super) struct Connection {
+    shared: Arc<Shared>,
+    stream: Option<Stream>,
+}
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -40,34 +43,46 @@ struct Shared {
 impl Connection {
     /// With the count of requests that are being answered.
     pub(super) fn new(answering: &Arc<AtomicUsize>) -> Self {
-        Self(Arc::new(Shared {
-            answering: Arc::clone(answering),
-            ..Shared::default()
-        }))
+        Self {
+            shared: Arc::new(Shared {
+                answering: Arc::clone(answering),
+                ..Shared::default()
+            }),
+            stream: None,
+        }
+    }
+
+    /// With the stream whose request is being answered, if there are streams.
+    pub(super) fn of_request(self) -> Self {
+        let stream = Stream::current();
+        Self { stream, ..self }
     }
 
     /// Counts as a request that is being answered, which a server that stops waits for.
     pub(super) fn answering(&self) -> Answering {
-        Answering::begin(&self.0.answering)
+        Answering::begin(&self.shared.answering)
     }
 
     /// Completes once the client has shut down its sending side, while the connection is [streaming](Self::streaming).
     pub(super) async fn half_closed(&self) {
-        while !self.0.is_half_closed.load(Ordering::Acquire) {
-            self.0.half_closed.notified().await;
+        while !self.shared.is_half_closed.load(Ordering::Acquire) {
+            self.shared.half_closed.notified().await;
         }
     }
 
     /// From now on, until the guard is dropped, the client may shut down its sending side.
     pub(super) fn streaming(&self) -> Streaming {
-        self.0.is_streaming.store(true, Ordering::Release);
-        Streaming(Arc::clone(&self.0))
+        self.shared.is_streaming.store(true, Ordering::Release);
+        Streaming(Arc::clone(&self.shared))
     }
 
-    /// Closes the connection, whatever is still to be written.
+    /// Closes the connection, or resets the stream, whatever is still to be written.
     pub(super) fn cut(&self) {
-        self.0.is_cut.store(true, Ordering::Release);
-        self.0.waker.wake();
+        if let Some(stream) = &self.stream {
+            return stream.cut();
+        }
+        self.shared.is_cut.store(true, Ordering::Release);
+        self.shared.waker.wake();
     }
 }
 
@@ -95,7 +110,7 @@ impl<S> Socket<S> {
     }
 
     fn check(&self, cx: &Context<'_>) -> io::Result<()> {
-        let shared = &self.connection.0;
+        let shared = &self.connection.shared;
         if shared.is_streaming.load(Ordering::Acquire) {
             shared.waker.register(cx.waker());
         }
@@ -117,7 +132,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
     ) -> Poll<io::Result<()>> {
         self.check(cx)?;
         let Self { inner, connection } = &mut *self;
-        let shared = &connection.0;
+        let shared = &connection.shared;
         if shared.is_half_closed.load(Ordering::Acquire) {
             return Poll::Pending;
         }
@@ -155,7 +170,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
     /// hyper flushes once everything is written: only then, and only when the stream is over, is it told of the end.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
-        let shared = &self.connection.0;
+        let shared = &self.connection.shared;
         if !shared.is_streaming.load(Ordering::Acquire) && shared.is_half_closed.swap(false, Ordering::AcqRel)
         {
             cx.waker().wake_by_ref();

@@ -10,7 +10,9 @@ mod direct;
 mod document;
 mod etag;
 mod extract;
+mod failures;
 mod linger;
+mod media_type;
 mod openapi;
 mod pipeline;
 mod problem;
@@ -18,6 +20,7 @@ mod protocol;
 mod routes;
 mod serve;
 mod sse;
+mod streams;
 
 pub use app::{App, Running};
 pub use problem::Problem;

@@ -9,14 +9,17 @@ use hyper::{
     service::HttpService,
 };
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::graceful::Watcher,
 };
 use tokio::net::TcpStream;
 
 use crate::vocabulary::Limits;
 
-use super::connection::{Connection, Socket};
+use super::{
+    connection::{Connection, Socket},
+    streams::Streams,
+};
 
 /// What an HTTP/2 connection begins with (RFC 9113, section 3.4). No request of HTTP/1.1 begins with `PRI`.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -29,7 +32,7 @@ const PING_EVERY: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub(super) struct Protocols {
     http1: http1::Builder,
-    http2: http2::Builder<TokioExecutor>,
+    http2: http2::Builder<Streams>,
     first_bytes: Duration,
 }
 
@@ -45,7 +48,7 @@ impl Protocols {
             // What is a little too large is read, so that the answer can say so; beyond that hyper gives up without words.
             .max_buf_size((2 * limits.header_bytes).max(8 * 1024));
         let count = |limit: usize| u32::try_from(limit).unwrap_or(u32::MAX);
-        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        let mut http2 = http2::Builder::new(Streams);
         http2
             .timer(TokioTimer::new())
             .max_concurrent_streams(count(limits.streams_per_connection))

@@ -16,7 +16,7 @@ use serde::{
 pub fn check_json(bytes: &[u8]) -> Result<(), String> {
     match serde_json::from_slice::<Readable>(bytes) {
         Ok(Readable) => Ok(()),
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(super::json_problem(&error, bytes)),
     }
 }
 

@@ -181,6 +181,12 @@ limits! {
         "events applied in one turn of a rebuild", on breach "goes on at its next turn", because "Neighbours wait for one turn; it has fewer events where those take long.";
     rebuild_slice_bytes: usize = MIB, at most 64 * MIB as u64, "B",
         "payloads applied in one turn of a rebuild", on breach "goes on at its next turn", because "As above; a single larger event still passes.";
+    rebuild_slice_wall: Duration = Duration::from_millis(100), at most 60 * 1_000, "ms",
+        "one turn of a rebuild, by the wall clock", on breach "the rebuild begins again, these events one at a time", because "A turn aims at 2 ms; its neighbours wait until it is over.";
+    rebuild_event_wall: Duration = Duration::from_secs(1), at most 3_600 * 1_000, "ms",
+        "applying one such event, by the wall clock", on breach "503", because "As long as a decision may take: what could be recorded can be applied.";
+    rebuild_pause: Duration = Duration::from_secs(10), at most 3_600 * 1_000, "ms",
+        "time after such an event before its shard tries one that takes as long again", on breach "503", because "Its neighbours wait for `rebuild-event-wall` once in this time.";
     page_events: usize = 1_000, at most 10_000, "count",
         "events in one page", on breach "cut, with `next`", because "A page is built in memory.";
     page_bytes: usize = 8 * MIB, at most 64 * MIB as u64, "B",

@@ -8,6 +8,7 @@ pub mod guest;
 pub mod hex;
 pub mod ids;
 pub mod json;
+pub mod json_problem;
 pub mod limits;
 pub mod manifest;
 
@@ -24,5 +25,6 @@ pub use ids::{
     LaneEpoch, LogId, ModuleDigest, Position, RequestHash, Version,
 };
 pub use json::check_json;
+pub use json_problem::json_problem;
 pub use limits::{LimitError, Limits};
 pub use manifest::{CommandSchema, EventSchema, Manifest, is_json};

@@ -133,9 +133,10 @@ impl Cell {
         self.run(|occupant, module| occupant.handle(module, object, context, command))
     }
 
-    /// Applies events of the log. There is no fuel verdict: what was once committed must stay readable. The limit is
-    /// [`Limits::replay_wall`](crate::vocabulary::Limits::replay_wall), counted over all calls for the same `live`. The inner error is the module's refusal;
-    /// release `live` then, since the events before may have been applied.
+    /// Applies events of the log. There is no fuel verdict: what was once committed must stay readable. The limits are
+    /// [`Limits::replay_wall`](crate::vocabulary::Limits::replay_wall), counted over all calls for the same `live`, and `within` for each call into the
+    /// module. The inner error is the module's refusal; release `live` then, since the events before may have been
+    /// applied.
     ///
     /// # Errors
     /// Any [`Fault`]; it retires the cell.
@@ -143,6 +144,7 @@ impl Cell {
         &mut self,
         live: &Live,
         events: &[AppliedEvent<'_>],
+        within: Duration,
     ) -> Result<Result<(), ApplyRefusal>, Fault> {
         let limit = self.module.limits().replay_wall;
         for batch in batches(events, REPLAY_BATCH_EVENTS, REPLAY_BATCH_BYTES) {
@@ -153,7 +155,8 @@ impl Cell {
                 self.retire();
                 return Err(Fault::Deadline { limit });
             };
-            let budget = Budget::replay(left);
+            let limit = if within < left { within } else { limit };
+            let budget = Budget::replay(left.min(within));
             let started = Instant::now();
             let answer = self
                 .apply_batch(live, batch, budget)

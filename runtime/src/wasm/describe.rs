@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::bindings::exports::annals::aggregate::manifest as wit;
 use crate::vocabulary::{
-    AggregateType, CommandName, CommandSchema, EventSchema, EventType, InvalidName, Manifest,
+    AggregateType, CommandName, CommandSchema, EventSchema, EventType, InvalidName, Manifest, json_problem,
 };
 
 /// Entries of one list in a manifest.
@@ -237,7 +237,10 @@ fn schema(place: impl Fn() -> String, text: &str) -> Result<(), ManifestProblem>
     match serde_json::from_str::<serde_json::Value>(text) {
         Ok(serde_json::Value::Object(_) | serde_json::Value::Bool(_)) => Ok(()),
         Ok(_) => Err(wrong("JSON, but neither an object nor a boolean".into())),
-        Err(error) => Err(wrong(format!("not JSON: {error}"))),
+        Err(error) => Err(wrong(format!(
+            "not JSON: {}",
+            json_problem(&error, text.as_bytes())
+        ))),
     }
 }
 

@@ -37,7 +37,8 @@ pub(super) fn json(text: &str) -> Result<String, String> {
     match serde_json::from_str::<serde::de::IgnoredAny>(text) {
         Ok(_) => Ok(text.to_owned()),
         Err(error) => Err(format!(
-            "it is not JSON: {error}; quote it for the shell: '{{\"amount\":1}}'"
+            "it is not JSON: {}; quote it for the shell: '{{\"amount\":1}}'",
+            crate::vocabulary::json_problem(&error, text.as_bytes())
         )),
     }
 }

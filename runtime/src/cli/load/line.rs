@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::{
     client::RawJson,
-    vocabulary::{AggregateId, AggregateType, CommandName, IdempotencyKey},
+    vocabulary::{AggregateId, AggregateType, CommandName, IdempotencyKey, json_problem},
 };
 
 /// A command as it stands in the file.
@@ -45,7 +45,7 @@ pub(crate) struct LoadCommand {
 impl LoadCommand {
     /// Reads a line. With the input's hash a command without a key gets one.
     pub(crate) fn read(line: u64, text: &[u8], input_hash: Option<&str>) -> Result<Self, String> {
-        let written: Written = serde_json::from_slice(text).map_err(|error| problem(&error))?;
+        let written: Written = serde_json::from_slice(text).map_err(|error| json_problem(&error, text))?;
         let key = written.key.map(String::from);
         Ok(Self {
             line,
@@ -94,15 +94,6 @@ impl LoadCommand {
     }
 }
 
-/// The reader's message without its line, which is always the first here.
-fn problem(error: &serde_json::Error) -> String {
-    let message = error.to_string();
-    match message.rsplit_once(" at line 1 column ") {
-        Some((problem, column)) => format!("{problem} (column {column})"),
-        None => message,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,7 +137,7 @@ mod tests {
     #[test]
     fn malformed_lines_say_what_is_wrong() {
         let cases: [(&str, &str); 6] = [
-            ("nonsense", "expected ident (column 2)"),
+            ("nonsense", "`nonsense` is none of"),
             (r#"{"type":"a","id":"x"}"#, "command"),
             (r#"{"type":"A","id":"x","command":"go"}"#, "[a-z]"),
             (r#"{"type":"a","id":"..","command":"go"}"#, "proxies"),

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use crate::{
     aggregates::{CommandRequest, Preconditions},
     modules::Modules,
-    vocabulary::{AggregateKey, Version, check_json},
+    vocabulary::{AggregateKey, Version, check_json, json_problem},
 };
 
 use super::{
@@ -96,12 +96,12 @@ pub(super) struct Prepared {
 impl Prepared {
     /// Reads a line.
     pub(super) fn read(number: u64, line: &Bytes, modules: &Modules, payload_bytes_max: usize) -> Self {
-        let (tag, request) = match serde_json::from_slice::<Written<'_>>(line) {
+        let (tag, request) = match written(line) {
             Ok(written) => match written.tag.map(tag).transpose() {
                 Ok(tag) => (tag, written.request(line, modules, payload_bytes_max)),
                 Err(problem) => (None, Err(problem)),
             },
-            Err(error) => (None, Err(unreadable(&error, line))),
+            Err(problem) => (None, Err(problem)),
         };
         let weight = request.as_ref().map_or_else(
             |_| Weight::default(),
@@ -258,14 +258,27 @@ fn tag(tag: &RawValue) -> Result<Box<str>, Problem> {
     }
 }
 
-fn unreadable(error: &serde_json::Error, line: &[u8]) -> Problem {
-    let message = error.to_string();
-    let message = match message.rsplit_once(" at line 1 column ") {
-        Some((problem, column)) => format!("{problem} (column {column})"),
-        None => message,
-    };
+fn written(line: &[u8]) -> Result<Written<'_>, Problem> {
+    // serde would take an array for the members in their order.
+    let begin = line.trim_ascii_start();
+    if begin.first().is_some_and(|first| *first != b'{') {
+        let found = String::from_utf8_lossy(begin.get(..4).unwrap_or(begin));
+        let first: String = found.chars().take(1).flat_map(char::escape_debug).collect();
+        let at = line.len() - begin.len() + 1;
+        return Err(unreadable(
+            &format!("`{first}` stands where the `{{` of an object should (at byte {at})"),
+            line,
+        ));
+    }
+    serde_json::from_slice(line).map_err(|error| {
+        let what = if error.is_data() { "" } else { "it is not JSON: " };
+        unreadable(&format!("{what}{}", json_problem(&error, line)), line)
+    })
+}
+
+fn unreadable(problem: &str, line: &[u8]) -> Problem {
     Problem::malformed(
-        format!("the line is not a command: {message}"),
+        format!("the line is not a command: {problem}"),
         "write one JSON object with `type`, `id` and `command` on each line; docs/pipelining.md lists the other members",
     )
     .with("found", shown(line))
@@ -325,14 +338,37 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_named() {
         for (line, part) in [
-            ("nonsense", "column 2"),
-            (r#"{"type":"a","id":"x"}"#, "command"),
-            (r#"{"type":"a","id":"x","command":"go","payloda":{}}"#, "payloda"),
-            (r#"{"type":"a","id":7,"command":"go"}"#, "a string"),
-            (r#"{"type":"a","id":"x","id":"x","command":"go"}"#, "duplicate"),
+            (
+                "nonsense",
+                ": `n` stands where the `{` of an object should (at byte 1)",
+            ),
+            (
+                r#" ["a","x","go"]"#,
+                ": `[` stands where the `{` of an object should (at byte 2)",
+            ),
+            (
+                r#"{"type":"a",id:"x"}"#,
+                "not JSON: `id` stands where the name of a member should",
+            ),
+            (
+                r#"{"type":"a","id":"x""#,
+                "not JSON: it ends in the middle of an object",
+            ),
+            (r#"{"type":"a","id":"x"}"#, ": the member `command` is missing"),
+            (
+                r#"{"type":"a","id":"x","command":"go","payloda":{}}"#,
+                ": `payloda` is no member; the members are `type`, ",
+            ),
+            (
+                r#"{"type":"a","id":7,"command":"go"}"#,
+                ": found integer `7` where a string should stand",
+            ),
+            (
+                r#"{"type":"a","id":"x","id":"x","command":"go"}"#,
+                ": the member `id` is there twice",
+            ),
         ] {
-            let error = serde_json::from_str::<Written<'_>>(line).err().unwrap();
-            let document = unreadable(&error, line.as_bytes()).document();
+            let document = written(line.as_bytes()).err().unwrap().document();
             assert!(document["detail"].as_str().unwrap().contains(part), "{document}");
             assert!(!document["found"].as_str().unwrap().is_empty(), "{document}");
         }

@@ -313,7 +313,7 @@ impl Pump {
                 .await
                 .is_err()
             {
-                tracing::debug!("a client of a pipelined stream does not read: its connection is cut");
+                tracing::debug!("a client of a pipelined stream does not read: it is cut");
                 return self.connection.cut();
             }
         }

@@ -20,7 +20,8 @@ use super::super::{
     cloudevent::{ID, rfc3339},
     document::Object,
     etag::{known_states, version_headers},
-    extract::{NoParameters, Path, Query, negotiate, no_query},
+    extract::{NoParameters, Path, Query, no_query},
+    media_type::negotiate,
     problem::{Problem, unknown_type},
 };
 

@@ -21,9 +21,10 @@ use super::super::{
     document::{Object, number},
     etag::{preconditions, version_headers},
     extract::{
-        IDEMPOTENCY_REPLAYED, NoParameters, Path, Query, check_content_type, idempotency_key, negotiate,
-        no_query, opaque_id, read_body, traceparent,
+        IDEMPOTENCY_REPLAYED, NoParameters, Path, Query, idempotency_key, no_query, opaque_id, read_body,
+        traceparent,
     },
+    media_type::{check_content_type, negotiate},
     problem::{Problem, rejected, unknown_type},
 };
 

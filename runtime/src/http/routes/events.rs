@@ -16,7 +16,8 @@ use super::super::{
     app::{App, Running},
     cloudevent::CloudEvent,
     etag::AGGREGATE_VERSION,
-    extract::{Path, Query, header_text, negotiate},
+    extract::{Path, Query, header_text},
+    media_type::negotiate,
     problem::{Problem, unknown_type},
     sse,
 };

@@ -12,13 +12,14 @@ use serde_json::{Value, json};
 use crate::{
     modules::Modules,
     store::StoredModule,
-    vocabulary::{Manifest, ModuleDigest},
+    vocabulary::{Manifest, ModuleDigest, json_problem},
 };
 
 use super::super::{
     app::{App, Running},
     cloudevent::{raw_json, rfc3339},
-    extract::{NoParameters, Path, Query, check_content_type, negotiate, read_body},
+    extract::{NoParameters, Path, Query, read_body},
+    media_type::{check_content_type, negotiate},
     problem::{Problem, unknown_module, unknown_type},
 };
 
@@ -175,8 +176,10 @@ pub(super) async fn activate(
     negotiate(&headers, &["application/json"])?;
     check_content_type(&headers, &["application/json"])?;
     let body = read_body(&app, body, "the activation", ACTIVATION_BYTES).await?;
-    let activation: Activation = serde_json::from_slice(&body)
-        .map_err(|error| Problem::malformed(error.to_string(), "send `{\"digest\": \"…\"}`"))?;
+    let activation: Activation = serde_json::from_slice(&body).map_err(|error| {
+        let detail = format!("the activation cannot be read: {}", json_problem(&error, &body));
+        Problem::malformed(detail, "send `{\"digest\": \"…\"}`")
+    })?;
     let digest: ModuleDigest = activation.digest.parse()?;
     let (modules, asked) = (running.modules.clone(), aggregate_type.clone());
     let (deployment, previous, notice) = super::blocking(move || modules.activate(&asked, &digest)).await??;

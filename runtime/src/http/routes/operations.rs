@@ -5,7 +5,8 @@ use serde_json::json;
 
 use super::super::{
     app::{App, Running},
-    extract::{NoParameters, Query, negotiate},
+    extract::{NoParameters, Query},
+    media_type::negotiate,
     openapi,
     problem::Problem,
 };

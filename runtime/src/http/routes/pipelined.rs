@@ -13,7 +13,8 @@ use serde::Deserialize;
 use super::super::{
     app::{App, Running},
     connection::Connection,
-    extract::{Query, check_content_type, negotiate},
+    extract::Query,
+    media_type::{check_content_type, negotiate},
     pipeline::{self, Order},
     problem::Problem,
 };
@@ -32,7 +33,8 @@ impl FromRequestParts<App> for Connection {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
-        Ok(parts.extensions.get().cloned().unwrap_or_default())
+        let connection: Self = parts.extensions.get().cloned().unwrap_or_default();
+        Ok(connection.of_request())
     }
 }
 

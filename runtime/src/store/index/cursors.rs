@@ -1,8 +1,9 @@
 //! What a merge takes from its inputs, one after the other.
 
 use super::{
-    core::{Layer, Trouble},
+    core::Trouble,
     keys,
+    layers::Layer,
     outcomes::{Outcome, OutcomeBlock},
     reads::{Reading, Spot},
     run::Run,

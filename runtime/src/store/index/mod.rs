@@ -13,6 +13,7 @@ mod cursors;
 mod filter;
 mod history;
 mod keys;
+mod layers;
 mod manifest;
 mod merge;
 mod names;
@@ -24,6 +25,7 @@ mod run;
 #[cfg(test)]
 mod sizes;
 mod snapshots;
+mod step;
 mod values;
 mod write;
 
@@ -33,7 +35,8 @@ use std::sync::{
 };
 
 use self::{
-    core::{Core, Trouble, View},
+    core::{Core, Trouble},
+    layers::{Layer, View},
     reads::{Reading, Spot},
 };
 use redb::ReadTransaction;
@@ -348,7 +351,7 @@ fn list(
 }
 
 /// The last segment of an aggregate in a layer, given its first one.
-fn last_of(reading: &Reading<'_>, layer: &core::Layer, name: &[u8], first: Spot) -> Result<Spot, Trouble> {
+fn last_of(reading: &Reading<'_>, layer: &Layer, name: &[u8], first: Spot) -> Result<Spot, Trouble> {
     let next = reading.after(layer, first.clone())?;
     let is_one = match &next {
         None => true,

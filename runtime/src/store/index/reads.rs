@@ -7,8 +7,9 @@ use redb::{ReadOnlyTable, ReadTransaction};
 
 use super::{
     block::{Block, SegmentHead},
-    core::{BLOCKS, Core, Layer, Scope, Trouble, View},
+    core::{BLOCKS, Core, Trouble},
     keys::{self, SECOND_HALF, numbered},
+    layers::{Layer, Scope, View},
     manifest::Frontier,
     outcomes::{Outcome, OutcomeBlock},
     run::Run,

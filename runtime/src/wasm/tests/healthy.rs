@@ -92,7 +92,7 @@ fn refused_events_name_their_version() {
     for (event_type, payload, problem) in cases {
         let live = cell.create(&id("a")).unwrap();
         let events = [event(1, "added", "{\"n\":1}"), event(2, event_type, payload)];
-        let refusal = cell.apply(&live, &events).unwrap().unwrap_err();
+        let refusal = cell.apply(&live, &events, REPLAY).unwrap().unwrap_err();
         assert_eq!(
             refusal,
             ApplyRefusal {
@@ -104,7 +104,7 @@ fn refused_events_name_their_version() {
     }
     let live = cell.create(&id("a")).unwrap();
     let events = [event(1, "closed", "{}"), event(2, "added", "{\"n\":1}")];
-    let refusal = cell.apply(&live, &events).unwrap().unwrap_err();
+    let refusal = cell.apply(&live, &events, REPLAY).unwrap().unwrap_err();
     assert_eq!(
         refusal.problem,
         ApplyProblem::Impossible("the counter is closed".into())
@@ -139,20 +139,20 @@ fn replay_in_two_cells_gives_the_same_bytes_also_among_neighbours() {
         .collect();
     let mut quiet = Cell::new(&module).unwrap();
     let alone = quiet.create(&id("a")).unwrap();
-    quiet.apply(&alone, &events).unwrap().unwrap();
+    quiet.apply(&alone, &events, REPLAY).unwrap().unwrap();
 
     let mut crowded = Cell::new(&module).unwrap();
     let neighbours: Vec<_> = (0..100)
         .map(|n| {
             let live = crowded.create(&id(&format!("n{n}"))).unwrap();
-            crowded.apply(&live, &events[..n]).unwrap().unwrap();
+            crowded.apply(&live, &events[..n], REPLAY).unwrap().unwrap();
             live
         })
         .collect();
     let among = crowded.create(&id("a")).unwrap();
     for (part, neighbour) in events.chunks(70).zip(neighbours.iter().cycle()) {
-        crowded.apply(&among, part).unwrap().unwrap();
-        crowded.apply(neighbour, &events[..1]).unwrap().unwrap();
+        crowded.apply(&among, part, REPLAY).unwrap().unwrap();
+        crowded.apply(neighbour, &events[..1], REPLAY).unwrap().unwrap();
     }
     assert_eq!(
         quiet.save(&alone).unwrap().unwrap(),

@@ -125,7 +125,7 @@ fn apply_can_trap_loop_and_recurse() {
             recorded_at: 0,
             payload: payload.as_bytes(),
         };
-        let fault = cell.apply(&live, &[event]).unwrap_err();
+        let fault = cell.apply(&live, &[event], REPLAY).unwrap_err();
         check(&fault, replayed, cell, &live);
     }
 }

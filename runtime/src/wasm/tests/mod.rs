@@ -20,6 +20,9 @@ use std::sync::Arc;
 use super::*;
 use crate::vocabulary::{AggregateId, CommandName, Context, GuestCommand, Limits, Version};
 
+/// Time for one call of a replay.
+const REPLAY: std::time::Duration = std::time::Duration::from_secs(60);
+
 fn host_with(limits: Limits) -> Host {
     Host::new(HostOptions {
         limits,

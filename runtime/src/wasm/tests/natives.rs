@@ -162,6 +162,6 @@ fn refusals_pass_and_a_panic_ends_the_cell() {
         recorded_at: 0,
         payload: b"x",
     };
-    let refused = cell.apply(&live, &[event]).unwrap().unwrap_err();
+    let refused = cell.apply(&live, &[event], REPLAY).unwrap().unwrap_err();
     assert_eq!((refused.version, cell.is_retired()), (Version(1), false));
 }

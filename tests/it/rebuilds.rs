@@ -1,145 +1,22 @@
-//! Live aggregates by the thousand and with long histories, in process and on one shard: what is being rebuilt keeps nobody
-//! else waiting, and whatever happens meanwhile, every answer is right.
+//! Live aggregates with long histories, in process and on one shard: what is being rebuilt keeps nobody else waiting, and
+//! whatever happens meanwhile, every answer is right.
 
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, mpsc},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use annals::{
-    aggregates::{
-        Aggregates, Answer, CommandError, CommandRequest, Preconditions, RenderedState, StateRequest,
-        StateView,
-    },
-    modules::Modules,
-    store::{EventStore, MemoryStore},
-    vocabulary::{AggregateKey, Clock, Limits, SystemClock, Version},
-    wasm::{Host, HostOptions},
+    aggregates::{Answer, CommandError, StateRequest},
+    vocabulary::{Limits, Version},
 };
 use annals_tests::guests;
-use bytes::Bytes;
 
-use crate::watched::Watched;
-
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// No snapshots, so that a history is applied whole; single commands with ten thousand events, so that one is long.
-fn long_histories() -> Limits {
-    Limits {
-        snapshot_every: 1_000_000,
-        snapshot_on_eviction: 1_000_000,
-        events_per_command: 10_000,
-        ..Limits::default()
-    }
-}
-
-struct Bench {
-    store: Arc<Watched>,
-    aggregates: Arc<Aggregates>,
-    modules: Modules,
-}
-
-impl Bench {
-    fn new(limits: Limits) -> Self {
-        let bench = Self::on(&Arc::new(Watched::new(MemoryStore::new())), limits);
-        bench.modules.upload(&guests::counter(), false).unwrap();
-        bench
-    }
-
-    fn on(store: &Arc<Watched>, limits: Limits) -> Self {
-        let shared: Arc<dyn EventStore> = Arc::<Watched>::clone(store);
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let options = HostOptions {
-            limits: limits.clone(),
-            cache_dir: None,
-            cache_key: [0; 32],
-        };
-        let aggregates = Arc::new(Aggregates::start(&shared, &clock, &Arc::new(limits), 1).unwrap());
-        let modules = Modules::open(&shared, Host::new(options).unwrap(), &aggregates, &clock).unwrap();
-        Self {
-            store: Arc::clone(store),
-            aggregates,
-            modules,
-        }
-    }
-
-    /// The same log with everything cold.
-    fn restarted(self, limits: Limits) -> Self {
-        self.aggregates.stop();
-        self.store.forget();
-        Self::on(&self.store, limits)
-    }
-
-    fn send(&self, id: &str, command: &str, payload: &str) -> mpsc::Receiver<Result<Answer, CommandError>> {
-        let (reply, answer) = mpsc::channel();
-        let request = CommandRequest {
-            key: key(id),
-            command: command.parse().unwrap(),
-            payload: Bytes::from(payload.to_owned()),
-            idempotency: None,
-            preconditions: Preconditions::default(),
-            actor: None,
-            correlation_id: None,
-            causation_id: None,
-            traceparent: None,
-        };
-        self.aggregates
-            .send(request, Box::new(move |result| drop(reply.send(result))));
-        answer
-    }
-
-    #[track_caller]
-    fn done(&self, id: &str, command: &str, payload: &str) -> Version {
-        let answer = self.send(id, command, payload).recv_timeout(PATIENCE).unwrap();
-        answer.unwrap().committed.commit.last_version()
-    }
-
-    fn read(&self, id: &str) -> mpsc::Receiver<Result<StateView, CommandError>> {
-        let (reply, answer) = mpsc::channel();
-        let request = StateRequest {
-            key: key(id),
-            known: Vec::new(),
-        };
-        self.aggregates
-            .state(request, Box::new(move |result| drop(reply.send(result))));
-        answer
-    }
-
-    #[track_caller]
-    fn sum(&self, id: &str) -> (u64, u64) {
-        sum(&self.read(id).recv_timeout(PATIENCE).unwrap().unwrap())
-    }
-
-    /// An aggregate of so many times ten thousand events.
-    fn make_long(&self, id: &str, times: u64) {
-        for _ in 0..times {
-            self.done(id, "ten-thousand", "{\"by\":1}");
-        }
-    }
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        self.store.open_all();
-        self.aggregates.stop();
-    }
-}
-
-fn key(id: &str) -> AggregateKey {
-    AggregateKey::new("counter".parse().unwrap(), id.parse().unwrap())
-}
-
-/// Version and sum.
-fn sum(view: &StateView) -> (u64, u64) {
-    match &view.state {
-        RenderedState::Json(json) => {
-            let digits: String = json.chars().filter(char::is_ascii_digit).collect();
-            (view.version.0, digits.parse().unwrap())
-        }
-        other => panic!("{other:?}"),
-    }
-}
+use crate::{
+    one_shard::{Bench, PATIENCE, key, long_histories, sum},
+    watched::Page,
+};
 
 #[test]
 fn a_long_history_keeps_nobody_else_waiting() {
@@ -361,6 +238,90 @@ fn a_rebuild_that_fails_is_told_to_each_who_asked() {
 }
 
 #[test]
+fn without_a_cell_it_waits_and_asks_nothing_of_the_store_meanwhile() {
+    let limits = Limits {
+        cells: 1,
+        ..long_histories()
+    };
+    let bench = Bench::new(limits.clone());
+    let other = guests::counter_with(&[("data", "(data (i32.const 1600) \"another\")")]);
+    bench.modules.upload(&other, false).unwrap();
+    bench.make_long("big", 20);
+    let ids: Vec<String> = (0..10).map(|number| format!("another/{number}")).collect();
+    for id in &ids {
+        bench.done(id, "add", "{\"by\":1}");
+    }
+    let bench = bench.restarted(limits);
+    let gate = bench.store.hold_reads();
+    let big = bench.read("big");
+    gate.reached();
+    let others: Vec<_> = ids.iter().map(|id| bench.read(id)).collect();
+    gate.open();
+    assert_eq!(
+        sum(&big.recv_timeout(PATIENCE).unwrap().unwrap()),
+        (200_000, 200_000)
+    );
+    for other in others {
+        assert_eq!(sum(&other.recv_timeout(PATIENCE).unwrap().unwrap()), (1, 1));
+    }
+    let asked = bench.store.asked_snapshots();
+    assert_eq!(asked.len(), 11, "once each: {asked:?}");
+}
+
+#[test]
+fn an_event_that_is_never_applied_holds_up_nobody_but_its_aggregate() {
+    let limits = Limits {
+        rebuild_slice_wall: Duration::from_millis(100),
+        rebuild_event_wall: Duration::from_millis(300),
+        rebuild_pause: Duration::from_secs(60),
+        ..long_histories()
+    };
+    let bench = Bench::new(limits);
+    bench.make_long("bad", 1);
+    bench.done("bad", "add", "{\"by\":666}");
+    bench.make_long("bad", 1);
+    bench.done("worse", "add", "{\"by\":666}");
+    bench.make_long("worse", 1);
+    bench.done("good", "add", "{\"by\":1}");
+    let healthy = bench.modules.active(&"counter".parse().unwrap()).unwrap();
+    let endless = "(if (i64.eq (local.get $number) (i64.const 666)) (then (call $spin)))";
+    let endless = guests::counter_with(&[("added", endless)]);
+    bench.modules.upload(&endless, true).unwrap();
+    bench.store.forget();
+    // The first is told after as long as one event may take, all others at once; so is, a little later, who asks for
+    // another such one.
+    let began = Instant::now();
+    for id in ["bad", "bad", "worse", "bad", "worse"] {
+        for _ in 0..10 {
+            let error = bench.read(id).recv_timeout(PATIENCE).unwrap().unwrap_err();
+            let CommandError::Unavailable { reason, retry_after } = error else {
+                panic!("{error}")
+            };
+            let which = if id == "bad" { "event 10001;" } else { "event 1;" };
+            assert!(reason.contains(which), "{reason}");
+            assert!(retry_after <= Duration::from_secs(60), "{retry_after:?}");
+        }
+        assert_eq!(bench.sum("good"), (1, 1));
+        bench.done("new", "add", "{\"by\":1}");
+    }
+    let took = began.elapsed();
+    assert!(took < PATIENCE, "{took:?}");
+    let pages = bench.store.pages();
+    let stuck =
+        |page: &&Page| page.id == "bad" && page.from <= Version(10_001) && page.last >= Version(10_001);
+    let tried = pages.iter().filter(stuck).count();
+    assert!((1..=2).contains(&tried), "among others, then alone: {tried}");
+    // Another module is another chance.
+    let digest = healthy.module.digest();
+    bench
+        .modules
+        .activate(&"counter".parse().unwrap(), &digest)
+        .unwrap();
+    assert_eq!(bench.sum("bad"), (20_001, 20_666));
+    assert_eq!(bench.sum("worse"), (10_001, 10_666));
+}
+
+#[test]
 fn snapshots_with_a_tail_and_whole_histories_give_the_same() {
     for (every, from) in [(1_000_000, 1), (10_000, 20_001)] {
         let limits = Limits {
@@ -379,119 +340,4 @@ fn snapshots_with_a_tail_and_whole_histories_give_the_same() {
         let by_id: HashMap<&str, usize> = pages.iter().map(|page| (page.id.as_str(), page.events)).collect();
         assert_eq!(by_id.len(), 1);
     }
-}
-
-/// A payload that makes the counter's memory grow beyond three quarters of [`small_cells`]; it adds 1.
-fn large() -> String {
-    format!("{{\"by\":1{}}}", " ".repeat(700 << 10))
-}
-
-fn small_cells() -> Limits {
-    Limits {
-        cell_memory_bytes: 1 << 20,
-        ..long_histories()
-    }
-}
-
-#[test]
-fn what_lives_in_a_full_cell_moves_without_the_log() {
-    let bench = Bench::new(small_cells());
-    let ids: Vec<String> = (0..20).map(|number| format!("a{number}")).collect();
-    for id in &ids {
-        bench.done(id, "add", "{\"by\":1}");
-    }
-    for round in 0..5_u64 {
-        bench.done("a0", "add", &large());
-        for id in &ids {
-            bench.done(id, "add", "{\"by\":1}");
-        }
-        for id in ids.iter().skip(1) {
-            assert_eq!(bench.sum(id), (round + 2, round + 2));
-        }
-    }
-    assert_eq!(bench.sum("a0"), (11, 11));
-    assert!(bench.store.pages().is_empty(), "{:?}", bench.store.pages());
-}
-
-#[test]
-fn what_moves_goes_on_while_its_decisions_are_in_flight() {
-    let bench = Bench::new(small_cells());
-    bench.done("a", "add", "{\"by\":1}");
-    bench.done("b", "add", "{\"by\":1}");
-    bench.store.hold_commits();
-    let big = large();
-    let answers: Vec<_> = ["{\"by\":1}", big.as_str(), "{\"by\":1}", "{\"by\":1}"]
-        .iter()
-        .map(|payload| bench.send("a", "add", payload))
-        .collect();
-    let read = bench.read("a");
-    // All four are decided, on an object that moved after the second, and nothing has left.
-    let is_there = (0..60_000).any(|_| {
-        std::thread::sleep(Duration::from_millis(1));
-        bench.store.held_commits() == 4
-    });
-    assert!(is_there, "decided: {}", bench.store.held_commits());
-    assert!(answers.iter().all(|answer| answer.try_recv().is_err()) && read.try_recv().is_err());
-    bench.store.let_commits_go();
-    for (version, answer) in (2..).zip(answers) {
-        let answer = answer.recv_timeout(PATIENCE).unwrap().unwrap();
-        assert_eq!(answer.committed.commit.last_version(), Version(version));
-    }
-    assert_eq!(sum(&read.recv_timeout(PATIENCE).unwrap().unwrap()), (5, 5));
-    assert!(bench.store.pages().is_empty());
-}
-
-#[test]
-fn a_state_that_cannot_be_saved_is_rebuilt_instead_of_moved() {
-    let bench = Bench::new(small_cells());
-    // Modes 6 and 7: `save` refuses, `restore` traps.
-    for mode in [6, 7] {
-        let id = format!("a{mode}");
-        bench.done(&id, "add", "{\"by\":1}");
-        bench.done(&id, "arm", &format!("{{\"mode\":{mode}}}"));
-        bench.done("other", "add", &large());
-        assert_eq!(bench.sum(&id), (2, 1));
-        assert_eq!(bench.done(&id, "add", "{\"by\":1}"), Version(3));
-    }
-    assert_eq!(bench.sum("other"), (2, 2));
-}
-
-#[test]
-fn with_too_much_memory_cells_are_emptied_and_answers_stay_right() {
-    let limits = Limits {
-        live_bytes: 1 << 20,
-        aggregates_per_cell: 8,
-        snapshot_every: 2,
-        snapshot_on_eviction: 1,
-        ..Limits::default()
-    };
-    let bench = Bench::new(limits);
-    let ids: Vec<String> = (0..200).map(|number| format!("a{number}")).collect();
-    for round in 1..=4_u64 {
-        let answers: Vec<_> = ids.iter().map(|id| bench.send(id, "add", "{\"by\":2}")).collect();
-        for answer in answers {
-            let answer = answer.recv_timeout(PATIENCE).unwrap().unwrap();
-            assert_eq!(answer.committed.commit.last_version(), Version(round));
-        }
-    }
-    for id in &ids {
-        assert_eq!(bench.sum(id), (4, 8));
-    }
-    assert!(!bench.store.pages().is_empty(), "some had to be rebuilt");
-}
-
-#[test]
-fn a_large_state_is_saved_less_often() {
-    // The counter's state has 24 bytes: with a byte for each event, it is saved every 24 events and not every 10.
-    let limits = Limits {
-        snapshot_every: 10,
-        snapshot_bytes_per_event: 1,
-        ..Limits::default()
-    };
-    let bench = Bench::new(limits);
-    for _ in 0..70 {
-        bench.done("a", "add", "{\"by\":1}");
-    }
-    assert_eq!(bench.sum("a"), (70, 70));
-    assert_eq!(bench.store.snapshots(), [Version(10), Version(34), Version(58)]);
 }
