@@ -57,7 +57,7 @@ fn commit(number: u64, keyed: bool) -> Commit {
         },
         context: ContextRecord {
             now: 1_700_000_000_000 + number,
-            seed: [number.wrapping_mul(0x9e37_79b9_7f4a_7c15), !number],
+            seed: None,
             actor: None,
             command_id: uuid(number),
             correlation_id: uuid(number),

@@ -16,7 +16,9 @@ use crate::{
         log::{Packed, pack},
         overlay::{Overlay, RunLimit, Segment, Wanted},
     },
-    vocabulary::{AggregateKey, Commit, Committed, Epoch, IdempotencyKey, LogId, ModuleDigest, Position, Version},
+    vocabulary::{
+        AggregateKey, Commit, Committed, Epoch, IdempotencyKey, LogId, ModuleDigest, Position, Version,
+    },
 };
 
 const IDENTITY: LogIdentity = LogIdentity {
