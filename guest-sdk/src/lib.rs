@@ -81,12 +81,6 @@
 extern crate self as annals_sdk;
 
 mod aggregate;
-#[cfg(all(
-    feature = "allocator",
-    target_arch = "wasm32",
-    not(target_feature = "atomics")
-))]
-mod allocator;
 #[doc(hidden)]
 pub mod bindings;
 mod command;
