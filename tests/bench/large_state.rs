@@ -70,7 +70,8 @@ pub(crate) fn measure(bench: &Bench<'_>, facts: &mut Facts) -> Result<Section, F
     let mut small = service.connect()?;
     expect(200, &mut small, "POST", SMALL_ADD, b"{\"by\":1}")?;
     waits.push(beside(&service, "nothing", "", || {
-        Ok(std::thread::sleep(BESIDE))
+        std::thread::sleep(BESIDE);
+        Ok(())
     })?);
     waits.push(beside(&service, "rebuilt from its events", "rebuild", || {
         refused(&service)

@@ -36,14 +36,16 @@ pub(in crate::store) struct ChunkBuilder {
 }
 
 impl ChunkBuilder {
-    /// An empty chunk that begins at a mark.
-    pub(in crate::store) fn new(log_id: LogId, epoch: Epoch, before: Mark) -> Self {
+    /// An empty chunk that begins at a mark, with room for so many bytes before it has to grow.
+    pub(in crate::store) fn new(log_id: LogId, epoch: Epoch, before: Mark, room: usize) -> Self {
+        let mut bytes = Vec::with_capacity(room.max(CHUNK_HEADER_BYTES));
+        bytes.resize(CHUNK_HEADER_BYTES, 0);
         Self {
             log_id,
             epoch,
             before,
             after: before,
-            bytes: vec![0; CHUNK_HEADER_BYTES],
+            bytes,
             modules: Modules::default(),
             commits: 0,
         }

@@ -81,7 +81,7 @@ fn table(bytes: &[u8], fields: &[(&str, Pass)]) -> String {
 fn commit_in_the_log() -> String {
     let commit = deposit();
     let record = record_of(&commit);
-    let mut builder = ChunkBuilder::new(IDENTITY.log_id, IDENTITY.epoch, Mark::START);
+    let mut builder = ChunkBuilder::new(IDENTITY.log_id, IDENTITY.epoch, Mark::START, 0);
     for _ in 0..2 {
         builder.push(Stored::of(&commit, &record), 1);
     }

@@ -26,6 +26,9 @@ pub(super) fn stored_bytes(chunk: usize) -> usize {
     }
 }
 
+/// What a chunk takes beside its commits as `pack` counts them: its header, and the digests of a module or two.
+const ROOM_BESIDE_COMMITS: usize = CHUNK_HEADER_BYTES + 64;
+
 /// A chunk that is ready to be written.
 #[derive(Debug)]
 pub(in crate::store) struct Packed {
@@ -49,17 +52,21 @@ pub(in crate::store) fn pack(
 ) -> Vec<Packed> {
     let mut rest: usize = commits.iter().map(|(record, _)| FRAME_BYTES + record.len()).sum();
     let mut packed = Vec::new();
-    let mut builder = ChunkBuilder::new(identity.log_id, identity.epoch, before);
-    let mut inside = 0;
     let mut target = target_bytes(rest, chunk_bytes);
+    let begin = |before, rest: usize, target: usize| {
+        let room = target.min(rest + ROOM_BESIDE_COMMITS);
+        ChunkBuilder::new(identity.log_id, identity.epoch, before, room)
+    };
+    let mut builder = begin(before, rest, target);
+    let mut inside = 0;
     for (record, committed) in commits {
         let stored = Stored::of(&committed.commit, &record);
         if inside > 0 && builder.len() + builder.framed(stored) > target {
             packed.push(finish(builder));
             before = packed.last().map_or(before, |chunk| chunk.after);
             inside = 0;
-            builder = ChunkBuilder::new(identity.log_id, identity.epoch, before);
             target = target_bytes(rest, chunk_bytes);
+            builder = begin(before, rest, target);
         }
         builder.push(stored, committed.commit.events.len());
         inside += 1;

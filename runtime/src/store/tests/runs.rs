@@ -62,7 +62,7 @@ impl Story {
         let overlay = Overlay::new(self.hashing, limit);
         for _ in 0..chunks {
             let before = self.end;
-            let mut builder = ChunkBuilder::new(IDENTITY.log_id, IDENTITY.epoch, before);
+            let mut builder = ChunkBuilder::new(IDENTITY.log_id, IDENTITY.epoch, before, 0);
             let mut position = before.position;
             for ordinal in 0..1 + self.rng.below(6) as u32 {
                 let commit = self.commit();
