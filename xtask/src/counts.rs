@@ -136,18 +136,42 @@ fn find_program(messages: &str) -> Option<&str> {
     })
 }
 
-/// Which compiler, for which machine: counts depend on both.
+/// What the C library and others choose their instructions by.
+const FEATURES: [&str; 6] = ["avx2", "avx512vl", "bmi2", "erms", "fsrm", "sha_ni"];
+
+/// Which compiler, for which machine, with what in its processor: counts depend on each.
 fn compiler(workspace: &Workspace, steps: &mut Steps) -> Result<String, Failed> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let said = steps.output("compiler", workspace.command(Path::new(&rustc)).arg("-vV"))?;
     let version = said.lines().next().unwrap_or("rustc");
     let host = said.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(format!("{version} for {}", host.unwrap_or("an unknown machine")))
+    let host = host.unwrap_or("an unknown machine");
+    let processor = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    Ok(format!("{version} for {host}, {}", features(&processor)))
+}
+
+/// Those of the processor's features that matter, in words.
+fn features(processor: &str) -> String {
+    let flags = processor.lines().find(|line| line.starts_with("flags"));
+    let has =
+        |feature: &&str| flags.is_some_and(|flags| flags.split_whitespace().any(|flag| flag == *feature));
+    let found: Vec<&str> = FEATURES.into_iter().filter(has).collect();
+    if found.is_empty() {
+        return "a processor without special features".to_owned();
+    }
+    format!("a processor with {}", found.join(" "))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn features_of_the_processor_are_told_in_one_order() {
+        let processor = "processor : 0\nflags\t\t: fpu sha_ni avx2 avx512vlx\nprocessor : 1";
+        assert_eq!(features(processor), "a processor with avx2 sha_ni");
+        assert_eq!(features(""), "a processor without special features");
+    }
 
     #[test]
     fn the_program_is_found_among_cargos_messages() {

@@ -1,7 +1,5 @@
 //! Events as CloudEvents 1.0 in JSON (<https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md>).
 
-use std::io::Write as _;
-
 use base64::{Engine, engine::general_purpose::STANDARD};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::value::RawValue;
@@ -12,7 +10,7 @@ use crate::vocabulary::{
 
 use super::{
     app::Running,
-    document::{Object, number, quoted, raw},
+    document::{Object, number, padded, quoted, raw},
 };
 
 /// What is not encoded in ids within URIs (RFC 3986, unreserved).
@@ -110,7 +108,9 @@ impl<'a> CloudEvent<'a> {
         schema.push(b'"');
         write_payload(self.payload, is_json, ["data", "data_base64"], &mut object);
         let sequence = object.member("sequence");
-        drop(write!(sequence, "\"{:020}\"", self.version.0));
+        sequence.push(b'"');
+        padded(self.version.0, sequence);
+        sequence.push(b'"');
         let position = object.member("position");
         position.push(b'"');
         push_hex(&running.cursor(self.position).bytes(), position);
@@ -178,24 +178,36 @@ fn push_rfc3339(millis: Millis, out: &mut Vec<u8>) {
         .ok()
         .and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok());
     let time = jiff::tz::Offset::UTC.to_datetime(timestamp.unwrap_or(jiff::Timestamp::MAX));
-    let part = |value: i32, digits: u32, out: &mut Vec<u8>| {
-        for place in (0..digits).rev() {
-            out.push(b'0' + (value / 10_i32.pow(place) % 10).unsigned_abs() as u8);
-        }
-    };
     let parts = [
-        (i32::from(time.year()), 4, b'-'),
-        (i32::from(time.month()), 2, b'-'),
-        (i32::from(time.day()), 2, b'T'),
-        (i32::from(time.hour()), 2, b':'),
-        (i32::from(time.minute()), 2, b':'),
-        (i32::from(time.second()), 2, b'.'),
-        (i32::from(time.millisecond()), 3, b'Z'),
+        two(i32::from(time.year()) / 100),
+        two(i32::from(time.year()) % 100),
+        two(time.month().into()),
+        two(time.day().into()),
+        two(time.hour().into()),
+        two(time.minute().into()),
+        two(time.second().into()),
+        two(i32::from(time.millisecond()) / 10),
+        two(i32::from(time.millisecond()) % 10 * 10),
     ];
-    for (value, digits, separator) in parts {
-        part(value, digits, out);
-        out.push(separator);
-    }
+    let [
+        [a, b],
+        [c, d],
+        [e, f],
+        [g, h],
+        [i, j],
+        [k, l],
+        [m, n],
+        [o, p],
+        [q, _],
+    ] = parts;
+    out.extend_from_slice(&[
+        a, b, c, d, b'-', e, f, b'-', g, h, b'T', i, j, b':', k, l, b':', m, n, b'.', o, p, q, b'Z',
+    ]);
+}
+
+/// The two digits of a number below 100.
+fn two(value: i32) -> [u8; 2] {
+    [value / 10, value % 10].map(|digit| b'0' + digit.unsigned_abs() as u8)
 }
 
 #[cfg(test)]

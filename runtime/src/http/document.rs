@@ -64,20 +64,27 @@ pub(super) fn text(value: &str, out: &mut Vec<u8>) {
 }
 
 pub(super) fn number(value: u64, out: &mut Vec<u8>) {
-    let mut digits = [0_u8; 20];
-    let mut at = digits.len();
+    let digits = digits(value);
+    let used = value.checked_ilog10().unwrap_or(0) as usize + 1;
+    out.extend_from_slice(digits.get(digits.len() - used..).unwrap_or_default());
+}
+
+/// A number with as many digits as the largest has, so that they sort as texts.
+pub(super) fn padded(value: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(&digits(value));
+}
+
+fn digits(value: u64) -> [u8; 20] {
+    let mut digits = [b'0'; 20];
     let mut rest = value;
-    loop {
-        at -= 1;
-        if let Some(digit) = digits.get_mut(at) {
-            *digit = b'0' + (rest % 10) as u8;
-        }
-        rest /= 10;
+    for digit in digits.iter_mut().rev() {
         if rest == 0 {
             break;
         }
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
     }
-    out.extend_from_slice(digits.get(at..).unwrap_or_default());
+    digits
 }
 
 /// JSON as it is kept, on one line, as streams need it. Line ends inside JSON are white space only: within strings they
@@ -129,7 +136,9 @@ mod tests {
             text(&value, &mut out);
             out.push(b' ');
             number(count, &mut out);
-            let expected = format!("{} {count}", serde_json::to_string(&value).unwrap());
+            out.push(b' ');
+            padded(count, &mut out);
+            let expected = format!("{} {count} {count:020}", serde_json::to_string(&value).unwrap());
             prop_assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
     }

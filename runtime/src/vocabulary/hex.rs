@@ -1,15 +1,21 @@
 //! Bytes in hexadecimal digits, lower case.
 
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
-
 /// Appends two digits for each byte.
 pub fn push_hex(bytes: &[u8], text: &mut Vec<u8>) {
-    text.reserve(bytes.len() * 2);
-    for byte in bytes {
-        for half in [byte >> 4, byte & 15] {
-            text.push(DIGITS.get(usize::from(half)).copied().unwrap_or(b'0'));
+    let from = text.len();
+    text.resize(from + bytes.len() * 2, b'0');
+    let pairs = text.get_mut(from..).unwrap_or_default().chunks_exact_mut(2);
+    for (pair, byte) in pairs.zip(bytes) {
+        if let [high, low] = pair {
+            *high = digit(byte >> 4);
+            *low = digit(byte & 15);
         }
     }
+}
+
+/// Without a table, so that many are made at a time.
+const fn digit(half: u8) -> u8 {
+    if half < 10 { b'0' + half } else { b'a' - 10 + half }
 }
 
 /// Two digits for each byte.
