@@ -59,7 +59,7 @@ pub(crate) fn measure(bench: &Bench<'_>, facts: &mut Facts) -> Result<Section, F
                 format::count(u64::from(AGGREGATES))
             ),
             "log: each commit once: the command with its payload of 100 bytes, the event with its own 100, both names, \
-             correlation and command id, seed, time, module digest, checksum; then what redb's pages leave empty"
+             correlation and command id, time, checksum; then what redb's pages leave empty"
                 .to_owned(),
             "index.redb: the events once more, ordered by aggregate, with the ids that a reader is shown; heads and \
              snapshots; it can be deleted and is built again"
