@@ -184,13 +184,13 @@ const TARGETS: &[Target] = &[
         Most(400e6),
     ),
     target(
-        "disk per event of 100 bytes, 200,000 events",
+        "disk per event of 100 bytes, 200,000 events, blocks",
         "disk",
         EventBytes,
         Most(600.0),
     ),
     target(
-        "disk per event of 100 bytes, 10,000,000 events",
+        "disk per event of 100 bytes, 10,000,000 events, lengths",
         "disk-large",
         EventBytes,
         Most(600.0),
