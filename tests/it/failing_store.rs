@@ -13,14 +13,15 @@ use annals::{
         StateView,
     },
     modules::Modules,
-    store::{AppendError, Completion, EventStore, MemoryStore, Proposal},
+    store::{
+        AppendError, Completion, EventStore, MemoryStore, Proposal,
+        conformance::{Intercept, Intercepted},
+    },
     vocabulary::{AggregateKey, Clock, Limits, SystemClock, Version},
     wasm::{Host, HostOptions},
 };
 use annals_tests::guests;
 use bytes::Bytes;
-
-use crate::intercepted::{Intercept, Intercepted};
 
 /// What becomes of one append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +81,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let store = Arc::new(Intercepted::<Failing>::new());
+        let store = Arc::new(Intercepted::<Failing>::default());
         let shared: Arc<dyn EventStore> = Arc::<Intercepted<Failing>>::clone(&store);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let aggregates =

@@ -18,7 +18,6 @@ mod full_cells;
 mod hostile;
 mod http2;
 mod idempotency;
-mod intercepted;
 mod journey;
 mod kill;
 mod lists;

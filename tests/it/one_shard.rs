@@ -11,14 +11,14 @@ use annals::{
         StateView,
     },
     modules::Modules,
-    store::EventStore,
+    store::{EventStore, conformance::Intercepted},
     vocabulary::{AggregateKey, Clock, Limits, SystemClock, Version},
     wasm::{Host, HostOptions},
 };
 use annals_tests::guests;
 use bytes::Bytes;
 
-use crate::{intercepted::Intercepted, watched::Watched};
+use crate::watched::Watched;
 
 /// Longest time for one answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
@@ -42,7 +42,7 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new(limits: Limits) -> Self {
-        let bench = Self::on(&Arc::new(Intercepted::new()), limits);
+        let bench = Self::on(&Arc::new(Intercepted::default()), limits);
         bench.modules.upload(&guests::counter(), false).unwrap();
         bench
     }

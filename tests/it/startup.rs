@@ -89,3 +89,14 @@ fn a_directory_that_cannot_be_written_is_named() {
     }
     refuses(&data, "127.0.0.1:0", &[&data.display().to_string()]);
 }
+
+/// Each page of 2 MiB is zeroed while somebody waits (docs/decisions/process-allocator.md).
+#[test]
+#[cfg(target_os = "linux")]
+fn a_server_takes_no_large_pages_of_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Process::start(folder.path());
+    let status = fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
+    assert!(status.contains("THP_enabled:\t0"), "{status}");
+    server.kill();
+}

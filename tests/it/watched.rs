@@ -3,11 +3,9 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use annals::{
-    store::{Direction, EventStore, MemoryStore, PageLimit, ReadError, Snapshot},
+    store::{Direction, EventStore, MemoryStore, PageLimit, ReadError, Snapshot, conformance::Intercept},
     vocabulary::{AggregateKey, ModuleDigest, RecordedEvent, Version},
 };
-
-use crate::intercepted::Intercept;
 
 /// One read of a history.
 #[derive(Debug, Clone)]

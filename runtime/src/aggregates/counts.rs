@@ -22,13 +22,12 @@ use super::{
 };
 use crate::{
     store::{
-        AppendError, CommitListener, Completion, Direction, EventStore, FeedFilter, FeedPage, Head,
-        LogIdentity, MemoryStore, PageLimit, Proposal, ReadError, Snapshot, StoredModule,
+        Completion, MemoryStore, Proposal, Snapshot,
+        conformance::{Intercept, Intercepted},
     },
     vocabulary::{
-        AggregateId, AggregateKey, AggregateType, CommandSchema, Committed, Context, Decision, EventSchema,
-        GuestCommand, IdempotencyKey, Limits, Manifest, ManualClock, ModuleDigest, NewEvent, Position,
-        RecordedEvent, Version,
+        AggregateId, AggregateKey, CommandSchema, Committed, Context, Decision, EventSchema, GuestCommand,
+        Limits, Manifest, ManualClock, NewEvent, Position,
     },
     wasm::{
         AppliedEvent, ApplyProblem, Host, HostOptions, Module, NativeAggregate, NativeFactory, Refusal,
@@ -54,15 +53,14 @@ fn count_command_in_a_lane_wasm_x1024(shard: Shard) {
     shard.run();
 }
 
-/// A store that has nothing and finds every proposal durable at once, on the caller's thread.
+/// Finds every proposal durable at once, on the caller's thread, and keeps nothing.
 #[derive(Debug, Default)]
 struct Prompt {
-    empty: MemoryStore,
     position: AtomicU64,
 }
 
-impl EventStore for Prompt {
-    fn append(&self, proposal: Proposal, done: Completion) {
+impl Intercept for Prompt {
+    fn append(&self, _: &MemoryStore, proposal: Proposal, done: Completion) {
         let events = proposal.commit.events.len() as u64;
         let first_position = Position(self.position.fetch_add(events, Ordering::Relaxed) + 1);
         done(Ok(Arc::new(Committed {
@@ -71,81 +69,7 @@ impl EventStore for Prompt {
         })));
     }
 
-    fn identity(&self) -> LogIdentity {
-        self.empty.identity()
-    }
-
-    fn last_position(&self) -> Position {
-        Position(self.position.load(Ordering::Relaxed))
-    }
-
-    fn listen(&self, listener: CommitListener) -> Position {
-        self.empty.listen(listener)
-    }
-
-    fn head(&self, key: &AggregateKey) -> Result<Head, ReadError> {
-        self.empty.head(key)
-    }
-
-    fn outcome(
-        &self,
-        key: &AggregateKey,
-        sought: &IdempotencyKey,
-    ) -> Result<Option<Arc<Committed>>, ReadError> {
-        self.empty.outcome(key, sought)
-    }
-
-    fn history(
-        &self,
-        key: &AggregateKey,
-        from: Version,
-        direction: Direction,
-        limit: PageLimit,
-    ) -> Result<Vec<RecordedEvent>, ReadError> {
-        self.empty.history(key, from, direction, limit)
-    }
-
-    fn feed(&self, after: Position, filter: &FeedFilter, limit: PageLimit) -> Result<FeedPage, ReadError> {
-        self.empty.feed(after, filter, limit)
-    }
-
-    fn aggregates(
-        &self,
-        aggregate_type: &AggregateType,
-        after: Option<&AggregateId>,
-        limit: usize,
-    ) -> Result<Vec<(AggregateId, Head)>, ReadError> {
-        self.empty.aggregates(aggregate_type, after, limit)
-    }
-
-    fn save_snapshot(&self, _: Snapshot) {}
-
-    fn snapshot(
-        &self,
-        key: &AggregateKey,
-        module: &ModuleDigest,
-        at_most: Version,
-    ) -> Result<Option<Snapshot>, ReadError> {
-        self.empty.snapshot(key, module, at_most)
-    }
-
-    fn put_module(&self, module: &StoredModule, bytes: &[u8]) -> Result<(), AppendError> {
-        self.empty.put_module(module, bytes)
-    }
-
-    fn modules(&self) -> Result<Vec<StoredModule>, ReadError> {
-        self.empty.modules()
-    }
-
-    fn module_bytes(&self, digest: &ModuleDigest) -> Result<Option<Bytes>, ReadError> {
-        self.empty.module_bytes(digest)
-    }
-
-    fn cache_key(&self) -> [u8; 32] {
-        self.empty.cache_key()
-    }
-
-    fn close(&self) {}
+    fn save_snapshot(&self, _: &MemoryStore, _: Snapshot) {}
 }
 
 /// What the tests' counter is, as native code: `add` adds the number of its payload.
@@ -254,7 +178,7 @@ fn shard(module: &Arc<Module>) -> (Shard, Arc<AtomicU64>) {
     let (inbox, messages) = unbounded();
     let (words, speaker) = words::words(inbox.clone());
     let equipment = Equipment {
-        store: Arc::new(Prompt::default()),
+        store: Arc::new(Intercepted::<Prompt>::default()),
         clock: Arc::new(ManualClock::at(1_700_000_000_000)),
         limits: Arc::new(Limits::default()),
         ids: Arc::new(UniqueIds::new().unwrap()),

@@ -6,16 +6,14 @@ pub fn push_hex(bytes: &[u8], text: &mut Vec<u8>) {
     text.resize(from + bytes.len() * 2, b'0');
     let pairs = text.get_mut(from..).unwrap_or_default().chunks_exact_mut(2);
     for (pair, byte) in pairs.zip(bytes) {
-        if let [high, low] = pair {
-            *high = digit(byte >> 4);
-            *low = digit(byte & 15);
-        }
+        pair.copy_from_slice(&hex_pair(*byte));
     }
 }
 
-/// Without a table, so that many are made at a time.
-const fn digit(half: u8) -> u8 {
-    if half < 10 { b'0' + half } else { b'a' - 10 + half }
+/// The two digits of a byte. Without a table, so that many are made at a time.
+#[must_use]
+pub fn hex_pair(byte: u8) -> [u8; 2] {
+    [byte >> 4, byte & 15].map(|half| if half < 10 { b'0' + half } else { b'a' - 10 + half })
 }
 
 /// Two digits for each byte.

@@ -19,7 +19,7 @@ pub use commit::{
 };
 pub use cursor::{Cursor, CursorError};
 pub use guest::{Context, Decision, GuestCommand, Rejection};
-pub use hex::{hex, push_hex};
+pub use hex::{hex, hex_pair, push_hex};
 pub use ids::{
     AggregateId, AggregateKey, AggregateType, CommandName, Epoch, EventType, IdempotencyKey, InvalidName,
     LaneEpoch, LogId, ModuleDigest, Position, RequestHash, Version,

@@ -6,6 +6,7 @@
 )]
 
 mod appends;
+mod intercepted;
 mod make;
 mod model;
 mod outcomes;
@@ -14,6 +15,7 @@ mod shelf;
 
 use std::{fmt, sync::Arc};
 
+pub use intercepted::{Intercept, Intercepted};
 pub use make::{Rng, appended, commit, event, key, try_append, wait_until};
 pub use model::{Observation, observe};
 

@@ -12,6 +12,8 @@ use std::ops::Range;
 
 use bytes::{BufMut, Bytes};
 
+use crate::vocabulary::{hex, hex_pair};
+
 /// Bytes that do not say what they should.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("malformed {0}")]
@@ -248,15 +250,14 @@ pub(super) const UUID_PARTS: [(Range<usize>, Range<usize>); 5] = [
 /// The digits of 16 bytes.
 pub(in crate::store) fn digits(bytes: &[u8; 16]) -> [u8; 32] {
     let mut digits = [0; 32];
-    let digit = |half: u8| if half < 10 { b'0' + half } else { b'a' - 10 + half };
     for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
-        *pair = [digit(byte >> 4), digit(byte & 0xf)];
+        *pair = hex_pair(*byte);
     }
     digits
 }
 
 pub(super) fn hex_text(half: [u8; 16]) -> String {
-    digits(&half).iter().map(|digit| char::from(*digit)).collect()
+    hex(&half)
 }
 
 pub(super) fn uuid_text(uuid: [u8; 16]) -> String {

@@ -8,5 +8,6 @@ mod disk;
 mod engines;
 mod faults;
 mod format;
+mod late_frees;
 mod ledger;
 mod runs;

@@ -7,7 +7,9 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use annals::{
+use bytes::Bytes;
+
+use crate::{
     store::{
         AppendError, CommitListener, Completion, Direction, EventStore, FeedFilter, FeedPage, Head,
         LogIdentity, MemoryStore, PageLimit, Proposal, ReadError, Snapshot, StoredModule,
@@ -17,14 +19,18 @@ use annals::{
         RecordedEvent, Version,
     },
 };
-use bytes::Bytes;
 
 /// What is in the way. An operation that is not written here passes.
-pub(crate) trait Intercept: fmt::Debug + Send + Sync + 'static {
+pub trait Intercept: fmt::Debug + Send + Sync + 'static {
+    /// A proposal that is not held back.
     fn append(&self, store: &MemoryStore, proposal: Proposal, done: Completion) {
         store.append(proposal, done);
     }
 
+    /// A read of a history; not of the server's own aggregates.
+    ///
+    /// # Errors
+    /// Those of the store, and the test's own.
     fn history(
         &self,
         store: &MemoryStore,
@@ -36,10 +42,15 @@ pub(crate) trait Intercept: fmt::Debug + Send + Sync + 'static {
         store.history(key, from, direction, limit)
     }
 
+    /// A snapshot to be kept.
     fn save_snapshot(&self, store: &MemoryStore, snapshot: Snapshot) {
         store.save_snapshot(snapshot);
     }
 
+    /// A look for a snapshot.
+    ///
+    /// # Errors
+    /// Those of the store, and the test's own.
     fn snapshot(
         &self,
         store: &MemoryStore,
@@ -55,14 +66,14 @@ pub(crate) trait Intercept: fmt::Debug + Send + Sync + 'static {
 type Held = Option<Vec<(Proposal, Completion)>>;
 
 /// The store. What is in its way can be asked through it.
-pub(crate) struct Intercepted<I> {
+pub struct Intercepted<I> {
     store: MemoryStore,
     held: Mutex<Held>,
     intercept: I,
 }
 
-impl<I: Intercept + Default> Intercepted<I> {
-    pub(crate) fn new() -> Self {
+impl<I: Intercept + Default> Default for Intercepted<I> {
+    fn default() -> Self {
         Self {
             store: MemoryStore::new(),
             held: Mutex::default(),
@@ -73,17 +84,20 @@ impl<I: Intercept + Default> Intercepted<I> {
 
 impl<I: Intercept> Intercepted<I> {
     /// Holds commits from now on.
-    pub(crate) fn hold_commits(&self) {
+    ///
+    /// # Panics
+    /// Like every method here, when another thread panicked in one.
+    pub fn hold_commits(&self) {
         self.held.lock().unwrap().get_or_insert_default();
     }
 
     /// How many are held.
-    pub(crate) fn held_commits(&self) -> usize {
+    pub fn held_commits(&self) -> usize {
         self.held.lock().unwrap().as_ref().map_or(0, Vec::len)
     }
 
     /// Lets what was held go on, in order, and holds no more.
-    pub(crate) fn let_commits_go(&self) {
+    pub fn let_commits_go(&self) {
         let mut held = self.held.lock().unwrap();
         for (proposal, done) in held.take().into_iter().flatten() {
             self.intercept.append(&self.store, proposal, done);
