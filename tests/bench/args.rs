@@ -70,6 +70,9 @@ pub(crate) struct Args {
     /// Seconds of the long run; 600, or 0 with --quick, which leaves it out
     #[arg(long, value_name = "SECONDS")]
     soak_seconds: Option<u64>,
+    /// Commands per second of the long run, over all connections; without it as many as are answered
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) soak_rate: Option<u32>,
     /// Where the picture is drawn
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,

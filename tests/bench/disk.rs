@@ -120,7 +120,8 @@ impl Files {
         Ok(files)
     }
 
-    fn total(&self) -> (u64, u64) {
+    /// Lengths and allocated bytes of all of them.
+    pub(crate) fn total(&self) -> (u64, u64) {
         self.0
             .values()
             .fold((0, 0), |sum, file| (sum.0 + file.0, sum.1 + file.1))

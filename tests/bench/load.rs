@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::sleep_until};
 
 use crate::{
     failed::Failed,
@@ -53,6 +53,16 @@ impl Span {
     pub(crate) fn limit(self) -> Duration {
         self.length() + LAST_ANSWERS
     }
+}
+
+/// When the connections of a run send: each as soon as it has its answer, or at a rate.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Pace {
+    /// The next request when the answer to the last has come.
+    Closed,
+    /// So many requests per second over all connections, evenly. One that is late since an answer was is asked at once, and
+    /// its latency counts from when it was due.
+    PerSecond(u32),
 }
 
 /// No step of the benchmark takes longer, unless something hangs.
@@ -151,17 +161,28 @@ pub(crate) fn drive<S: Script>(
     scripts: Vec<S>,
     span: Span,
 ) -> Result<(Seen, Vec<S>), Failed> {
+    drive_at(Pace::Closed, address, scripts, span)
+}
+
+/// The same at a pace.
+pub(crate) fn drive_at<S: Script>(
+    pace: Pace,
+    address: SocketAddr,
+    scripts: Vec<S>,
+    span: Span,
+) -> Result<(Seen, Vec<S>), Failed> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failed::io("start the load generator", &error))?;
     let limit = span.limit();
     runtime.block_on(async {
-        tokio::time::timeout(limit, converse_all(address, scripts, span))
+        tokio::time::timeout(limit, converse_all(pace, address, scripts, span))
             .await
             .map_err(|_| Failed::new(format!("some answers have not come within {} s", limit.as_secs())))?
     })
 }
 
 async fn converse_all<S: Script>(
+    pace: Pace,
     address: SocketAddr,
     scripts: Vec<S>,
     span: Span,
@@ -172,8 +193,10 @@ async fn converse_all<S: Script>(
     }
     let clock = Clock::start(span);
     let mut running = JoinSet::new();
-    for (wire, script) in connections {
-        running.spawn(converse(wire, script, clock.clone()));
+    let count = connections.len();
+    for (place, (wire, script)) in connections.into_iter().enumerate() {
+        let turns = Turns::of(pace, place, count, &clock);
+        running.spawn(converse(turns, wire, script, clock.clone()));
     }
     let mut all = Seen::default();
     let mut scripts = Vec::with_capacity(running.len());
@@ -234,7 +257,48 @@ impl Clock {
     }
 }
 
-async fn converse<S: Script>(mut wire: Wire, mut script: S, clock: Clock) -> Result<(Seen, S), Failed> {
+/// When one connection sends.
+#[derive(Debug)]
+struct Turns {
+    /// When the next request is due, and how long after it the one after that.
+    due: Option<(Instant, Duration)>,
+}
+
+impl Turns {
+    fn of(pace: Pace, place: usize, connections: usize, clock: &Clock) -> Self {
+        let due = match pace {
+            Pace::Closed => None,
+            Pace::PerSecond(rate) => {
+                let between = Duration::from_secs(1) / rate.max(1);
+                let (place, connections) = (place as u32, connections as u32);
+                Some((clock.from + between * place, between * connections))
+            }
+        };
+        Self { due }
+    }
+
+    /// Waits for the next turn, and tells from when on its request waits.
+    async fn next(&mut self) -> Instant {
+        let Some((due, between)) = &mut self.due else {
+            return Instant::now();
+        };
+        let turn = *due;
+        *due += *between;
+        if turn <= Instant::now() {
+            return turn;
+        }
+        sleep_until(turn.into()).await;
+        // The timer's own lateness, up to a millisecond, is not the server's.
+        Instant::now()
+    }
+}
+
+async fn converse<S: Script>(
+    mut turns: Turns,
+    mut wire: Wire,
+    mut script: S,
+    clock: Clock,
+) -> Result<(Seen, S), Failed> {
     let mut seen = Seen::default();
     let mut request = Vec::with_capacity(512);
     while !clock.is_over() {
@@ -242,7 +306,7 @@ async fn converse<S: Script>(mut wire: Wire, mut script: S, clock: Clock) -> Res
         if !script.next(&mut request) {
             break;
         }
-        let asked = Instant::now();
+        let asked = turns.next().await;
         let answer = wire.ask(&request).await?;
         let now = Instant::now();
         script.answered(&answer)?;
@@ -322,6 +386,30 @@ mod tests {
             refused.contains("15 answers") && refused.contains("429 hi"),
             "{refused}"
         );
+    }
+
+    #[test]
+    fn a_pace_is_kept_and_what_is_late_counts_from_when_it_was_due() {
+        let span = Span::Timed {
+            warm_up: Duration::ZERO,
+            measured: Duration::from_secs(1),
+        };
+        let (seen, _) = drive_at(Pace::PerSecond(200), server(), scripts(4, usize::MAX), span).unwrap();
+        let sent = seen.answered() + seen.refused_total();
+        assert!((150..=200).contains(&sent), "{sent}");
+
+        let clock = Clock::start(span);
+        let mut turns = Turns::of(Pace::PerSecond(1_000), 3, 4, &clock);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let late = runtime.block_on(async {
+            std::thread::sleep(Duration::from_millis(20));
+            (turns.next().await, turns.next().await)
+        });
+        let after = |turn: Instant| (turn - clock.from).as_millis();
+        assert_eq!((after(late.0), after(late.1)), (3, 7));
     }
 
     #[test]

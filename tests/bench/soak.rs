@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 use crate::{
     commands::{check_log, checked_note, deposits, open_accounts},
     deposits::Accounts,
+    disk::Files,
     facts::Facts,
     failed::Failed,
     format,
-    load::{Script, Seen, Span, drive},
+    load::{Pace, Script, Seen, Span, drive_at},
     numbers::{Latency, rate},
     rates::FIRST_RUN,
     report::Section,
@@ -28,7 +29,11 @@ struct Minute {
     rate: f64,
     latency: Latency,
     stall: Duration,
+    /// Processor time of the server.
+    processors: Duration,
     memory: Memory,
+    /// Lengths of all its files at the end, bytes.
+    files: u64,
     refused: u64,
 }
 
@@ -40,6 +45,7 @@ pub(crate) fn measure(bench: &Bench<'_>, facts: &mut Facts) -> Result<(Section, 
     service.upload(&component)?;
     let accounts = bench.args.accounts;
     let mut acknowledged = open_accounts(&service, accounts)?;
+    let pace = bench.args.soak_rate.map_or(Pace::Closed, Pace::PerSecond);
     let mut left = bench.args.soak_seconds();
     let (mut minutes, mut refusal) = (Vec::new(), None);
     while left > 0 {
@@ -51,10 +57,13 @@ pub(crate) fn measure(bench: &Bench<'_>, facts: &mut Facts) -> Result<(Section, 
         };
         let run = FIRST_RUN + minutes.len() as u64;
         let scripts = deposits(CONNECTIONS, run, |seed| Accounts::random(accounts, seed));
-        let (mut seen, scripts) = drive(service.address, scripts, span)?;
+        let before = service.processor_time()?;
+        let (mut seen, scripts) = drive_at(pace, service.address, scripts, span)?;
+        let processors = service.processor_time()?.saturating_sub(before);
         acknowledged.extend(scripts.into_iter().flat_map(Script::into_acknowledged));
         refusal = refusal.or(seen.refusal.take());
-        let minute = Minute::of(seen, service.memory()?);
+        let files = Files::below(&bench.dir.join("soak"))?.total().0;
+        let minute = Minute::of(seen, processors, service.memory()?, files);
         eprintln!("soak: {}", minute.row(minutes.len() + 1).join("  "));
         minutes.push(minute);
     }
@@ -82,8 +91,12 @@ pub(crate) fn measure(bench: &Bench<'_>, facts: &mut Facts) -> Result<(Section, 
     let section = Section {
         key: "soak",
         title: format!(
-            "A long run: {} seconds of deposits over {CONNECTIONS} connections",
-            bench.args.soak_seconds()
+            "A long run: {} seconds of deposits over {CONNECTIONS} connections{}",
+            bench.args.soak_seconds(),
+            bench.args.soak_rate.map_or_else(String::new, |rate| format!(
+                ", {} each second",
+                format::count(rate.into())
+            ))
         ),
         columns: vec![
             "minute",
@@ -94,7 +107,9 @@ pub(crate) fn measure(bench: &Bench<'_>, facts: &mut Facts) -> Result<(Section, 
             "max ms",
             "silence ms",
             "not 2xx",
+            "us each",
             "memory",
+            "files",
         ],
         rows: minutes
             .iter()
@@ -108,14 +123,16 @@ pub(crate) fn measure(bench: &Bench<'_>, facts: &mut Facts) -> Result<(Section, 
 }
 
 impl Minute {
-    fn of(seen: Seen, memory: Memory) -> Self {
+    fn of(seen: Seen, processors: Duration, memory: Memory, files: u64) -> Self {
         Self {
             rate: rate(seen.answered(), seen.time),
             refused: seen.refused_total(),
             per_second: seen.per_second,
             latency: Latency::of(seen.latencies),
             stall: seen.stall,
+            processors,
             memory,
+            files,
         }
     }
 
@@ -129,13 +146,23 @@ impl Minute {
         let stall_us = self.stall.as_secs_f64() * 1e6;
         let mut row = vec![number.to_string(), format::rate(self.rate)];
         row.extend([p50_us, p99_us, p999_us, max_us, stall_us].map(format::millis));
-        row.extend([format::count(self.refused), format::bytes(self.memory.resident)]);
+        row.push(format::count(self.refused));
+        row.push(format!("{:.1}", self.microseconds_each()));
+        row.extend([self.memory.resident, self.files].map(format::bytes));
         row
+    }
+
+    /// Processor time of the server for each command.
+    fn microseconds_each(&self) -> f64 {
+        let answered: u64 = self.per_second.iter().sum();
+        self.processors.as_secs_f64() * 1e6 / answered.max(1) as f64
     }
 
     fn json(&self) -> Value {
         json!({
             "per_second": self.rate,
+            "processor_us_each": self.microseconds_each(),
+            "files_bytes": self.files,
             "seconds": self.per_second,
             "latency": self.latency,
             "longest_silence_us": self.stall.as_secs_f64() * 1e6,
