@@ -140,10 +140,10 @@ impl Subscription {
             // Delivered already, from the store.
             Ok(signal) if signal.last_position() <= self.reached => {}
             Ok(Signal::Commit(committed)) => {
-                if self.filter.wants(&committed.commit.key.aggregate_type) {
+                if self.filter.wants_commit(&committed.commit) {
                     let events = committed
                         .recorded_events()
-                        .filter(|event| event.position > self.reached);
+                        .filter(|event| event.position > self.reached && self.filter.wants(event));
                     self.ready
                         .extend(events.map(|event| Delivery::Event(Box::new(event))));
                 }

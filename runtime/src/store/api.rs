@@ -4,7 +4,10 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 
-use super::error::{AppendError, ReadError};
+use super::{
+    FeedFilter,
+    error::{AppendError, ReadError},
+};
 use crate::vocabulary::{
     AggregateId, AggregateKey, AggregateType, Commit, Committed, Epoch, IdempotencyKey, LaneEpoch, LogId,
     Manifest, Millis, ModuleDigest, Position, RecordedEvent, Version,
@@ -65,26 +68,6 @@ pub struct PageLimit {
     pub events: usize,
     /// Most payload bytes.
     pub bytes: usize,
-}
-
-/// Which events of the whole log are wanted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FeedFilter {
-    /// Only this type; none for all.
-    pub aggregate_type: Option<AggregateType>,
-    /// Whether the server's own aggregates (`annals-…`) are wanted as well.
-    pub include_system: bool,
-}
-
-impl FeedFilter {
-    /// Whether events of this type are wanted.
-    #[must_use]
-    pub fn wants(&self, aggregate_type: &AggregateType) -> bool {
-        match &self.aggregate_type {
-            Some(wanted) => wanted == aggregate_type,
-            None => self.include_system || !aggregate_type.is_system(),
-        }
-    }
 }
 
 /// A stretch of the whole log.
@@ -185,6 +168,13 @@ pub trait EventStore: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`ReadError`].
     fn feed(&self, after: Position, filter: &FeedFilter, limit: PageLimit) -> Result<FeedPage, ReadError>;
+
+    /// How many events after a position the filter's types let through. Exact where [`FeedFilter::is_by_kind_alone`];
+    /// any other filter wants at most as many.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn count(&self, after: Position, filter: &FeedFilter) -> Result<u64, ReadError>;
 
     /// The aggregates of a type that have events, by id, after an id.
     ///

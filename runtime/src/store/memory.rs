@@ -282,7 +282,7 @@ impl EventStore for MemoryStore {
             if event.position > head {
                 break;
             }
-            if filter.wants(&event.key.aggregate_type) {
+            if filter.wants(&event) {
                 bytes += event.payload.len();
                 let full = page.events.len() >= limit.events.max(1)
                     || (!page.events.is_empty() && bytes > limit.bytes);

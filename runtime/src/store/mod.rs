@@ -9,6 +9,7 @@ mod api;
 pub mod conformance;
 mod error;
 mod file;
+mod filter;
 mod format;
 mod index;
 mod listeners;
@@ -23,10 +24,11 @@ mod rules;
 mod undecided;
 
 pub use api::{
-    CommitListener, Completion, Direction, EventStore, FeedFilter, FeedPage, Head, LogIdentity, PageLimit,
+    CommitListener, Completion, Direction, EventStore, FeedPage, Head, LogIdentity, PageLimit,
     Proposal, Snapshot, StoredModule,
 };
 pub use error::{AppendError, OpenError, ReadError};
+pub use filter::FeedFilter;
 pub use local::LocalStore;
 pub use memory::MemoryStore;
 pub use options::{Progress, ProgressListener, Step, StoreOptions};

@@ -207,10 +207,7 @@ impl Names {
 pub(super) fn log(data: &Path, aggregate_type: &str) -> Result<(Log, Position), Failed> {
     let failed = |error: &dyn std::fmt::Display| Failed::new(format!("{}: {error}", data.display()));
     let store = LocalStore::open(data, StoreOptions::default()).map_err(|error| failed(&error))?;
-    let filter = FeedFilter {
-        aggregate_type: Some(aggregate_type.parse().map_err(|error| failed(&error))?),
-        include_system: false,
-    };
+    let filter = FeedFilter::of_type(aggregate_type.parse().map_err(|error| failed(&error))?);
     let limit = PageLimit {
         events: 1_000,
         bytes: 8 << 20,

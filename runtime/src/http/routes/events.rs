@@ -136,8 +136,9 @@ pub(super) async fn feed(
         .map(str::parse::<AggregateType>)
         .transpose()?;
     let filter = FeedFilter {
-        aggregate_type: aggregate_type.clone(),
+        aggregate_types: aggregate_type.iter().cloned().collect(),
         include_system: query.include_system.unwrap_or(false),
+        ..FeedFilter::default()
     };
     let resume = header_text(&headers, "last-event-id")?
         .filter(|id| !id.is_empty())

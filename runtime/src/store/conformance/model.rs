@@ -22,11 +22,6 @@ pub struct Observation {
     pub outcomes: BTreeMap<(AggregateKey, IdempotencyKey), Option<Arc<Committed>>>,
 }
 
-const EVERYTHING: FeedFilter = FeedFilter {
-    aggregate_type: None,
-    include_system: true,
-};
-
 /// Reads everything about these aggregates and keys, forwards and backwards, in pages of a size.
 ///
 /// # Panics
@@ -100,7 +95,7 @@ fn read_feed(store: &dyn EventStore, limit: PageLimit) -> Vec<RecordedEvent> {
     let mut events = Vec::new();
     let mut after = Position(0);
     loop {
-        let page = store.feed(after, &EVERYTHING, limit).unwrap();
+        let page = store.feed(after, &FeedFilter::everything(), limit).unwrap();
         events.extend(page.events);
         if page.at_head {
             return events;

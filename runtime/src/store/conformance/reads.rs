@@ -117,8 +117,8 @@ pub(super) fn feeds_are_paged(subject: &Subject<'_>) {
         }
     };
     let of = |kind: &str, include_system| FeedFilter {
-        aggregate_type: Some(AggregateType::parse(kind).unwrap()),
         include_system,
+        ..FeedFilter::of_type(AggregateType::parse(kind).unwrap())
     };
     let every = |first: u64| (first..=30).step_by(3).collect::<Vec<_>>();
     for limit in [
@@ -136,11 +136,7 @@ pub(super) fn feeds_are_paged(subject: &Subject<'_>) {
         assert_eq!(read(&FeedFilter::default(), limit), domain);
         assert_eq!(read(&of("order", false), limit), every(2));
         assert_eq!(read(&of("annals-deployments", false), limit), every(3));
-        let all = FeedFilter {
-            aggregate_type: None,
-            include_system: true,
-        };
-        assert_eq!(read(&all, limit), (1..=30).collect::<Vec<_>>());
+        assert_eq!(read(&FeedFilter::everything(), limit), (1..=30).collect::<Vec<_>>());
         assert_eq!(read(&of("unknown", true), limit), Vec::<u64>::new());
     }
     let beyond = store.feed(Position(99), &FeedFilter::default(), PLENTY).unwrap();

@@ -37,7 +37,7 @@ impl Shared {
                 if event.position <= after {
                     continue;
                 }
-                if filter.wants(&event.key.aggregate_type) {
+                if filter.wants(&event) {
                     bytes += event.payload.len();
                     let full = page.events.len() >= limit.events.max(1)
                         || (!page.events.is_empty() && bytes > limit.bytes);

@@ -158,10 +158,7 @@ fn outcome(store: &dyn EventStore, commit: &Commit) -> Result<Option<Arc<Committ
 }
 
 fn read_feed(store: &dyn EventStore) -> Result<Vec<RecordedEvent>, String> {
-    let filter = FeedFilter {
-        aggregate_type: None,
-        include_system: true,
-    };
+    let filter = FeedFilter::everything();
     let mut events: Vec<RecordedEvent> = Vec::new();
     let mut after = Position(0);
     loop {
