@@ -5,6 +5,7 @@
 //! the writer: sending to a broadcast never waits.
 
 mod subscription;
+mod waiting;
 
 use std::sync::{
     Arc,
@@ -20,6 +21,7 @@ use crate::{
 };
 
 pub use subscription::{Delivery, Subscription};
+use waiting::Moves;
 
 /// What the broadcast carries.
 #[derive(Debug, Clone)]
@@ -48,6 +50,7 @@ pub struct Bus {
     subscribers: Arc<AtomicUsize>,
     closed: Arc<watch::Sender<bool>>,
     closing: Arc<AtomicBool>,
+    moves: Moves,
 }
 
 /// No more subscribers are taken.
@@ -65,6 +68,8 @@ impl Bus {
         let (sender, _) = broadcast::channel(limits.bus_commits);
         let publish = sender.clone();
         let commit_bytes = limits.bus_commit_bytes;
+        let moves = Moves::new();
+        let moving = moves.clone();
         store.listen(Box::new(move |committed| {
             if committed.commit.events.is_empty() {
                 return;
@@ -79,6 +84,7 @@ impl Bus {
             };
             // An error only says that nobody is listening.
             drop(publish.send(signal));
+            moving.moved();
         }));
         Self {
             store: Arc::clone(store),
@@ -87,6 +93,7 @@ impl Bus {
             subscribers: Arc::default(),
             closed: Arc::new(watch::channel(false).0),
             closing: Arc::default(),
+            moves,
         }
     }
 
@@ -107,10 +114,14 @@ impl Bus {
         Ok(Subscription::new(self, after, filter, page))
     }
 
-    /// Ends every subscription, for shutdown.
+    /// Ends every subscription and every wait, for shutdown.
     pub fn close(&self) {
         self.closing.store(true, Ordering::Release);
         self.closed.send_replace(true);
+    }
+
+    fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
     }
 }
 
