@@ -4,6 +4,7 @@
 //! to the broadcast without gap or duplicate, because a commit is readable before it is broadcast. Nothing here can slow
 //! the writer: sending to a broadcast never waits.
 
+mod place;
 mod subscription;
 mod waiting;
 
@@ -20,6 +21,7 @@ use crate::{
     vocabulary::{Commit, Committed, Limits, Outcome, Position},
 };
 
+pub use place::Place;
 pub use subscription::{Delivery, Subscription};
 use waiting::Moves;
 

@@ -21,7 +21,7 @@ pub use cursor::{Cursor, CursorError};
 pub use guest::{Context, Decision, GuestCommand, Rejection};
 pub use hex::{hex, hex_pair, push_hex};
 pub use ids::{
-    AggregateId, AggregateKey, AggregateType, CommandName, Epoch, EventType, IdempotencyKey, InvalidName,
+    AggregateId, AggregateKey, AggregateType, CommandName, ConsumerName, Epoch, EventType, IdempotencyKey, InvalidName,
     LaneEpoch, LogId, ModuleDigest, Position, RequestHash, Version,
 };
 pub use json::check_json;
