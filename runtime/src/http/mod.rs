@@ -11,6 +11,7 @@ mod document;
 mod etag;
 mod extract;
 mod failures;
+mod feed;
 mod linger;
 mod media_type;
 mod openapi;
@@ -19,7 +20,6 @@ mod problem;
 mod protocol;
 mod routes;
 mod serve;
-mod sse;
 mod streams;
 
 pub use app::{App, Running};
