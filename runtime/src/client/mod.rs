@@ -30,8 +30,8 @@ pub use backoff::Backoff;
 pub(crate) use backoff::spread;
 pub use commands::{Precondition, SendCommand};
 pub use error::ClientError;
-pub use feed::{FeedPage, FeedQuery};
-pub use follow::{Follow, FollowItem};
+pub use feed::{EventFilter, FeedPage, FeedQuery};
+pub use follow::{Follow, FollowItem, HistoryStart};
 pub use model::{
     Accepted, AggregateSummary, Deployed, Deployment, DeploymentHistory, Event, ModuleInfo, ModuleList,
     OutcomeRecord, RawJson, State, TypeInfo, TypeList, Uploaded,

@@ -155,7 +155,8 @@ pub(in crate::http) fn write_body(running: &Running, committed: &Committed, out:
                 .as_ref()
                 .and_then(|details| serde_json::from_slice(details).ok());
             let details = details.unwrap_or(Value::Null);
-            let document = rejected(code, message, details, commit.last_version().0).document();
+            let position = running.cursor(committed.last_position());
+            let document = rejected(code, message, details, commit.last_version(), position).document();
             out.extend_from_slice(document.to_string().as_bytes());
         }
     }
