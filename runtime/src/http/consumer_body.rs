@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     consumers::{Definition, Order, Retry, Start},
     store::FeedFilter,
-    vocabulary::{Cursor, InvalidName, Millis, json_problem},
+    vocabulary::{Cursor, InvalidName, Millis, json_problem, shown},
 };
 
 use super::{
@@ -126,7 +126,7 @@ fn names<T: std::str::FromStr<Err = InvalidName>>(texts: &[String]) -> Result<Ve
 
 fn time(name: &str, text: &str) -> Result<Millis, Problem> {
     parse_rfc3339(text).ok_or_else(|| {
-        let found: String = text.chars().take(80).flat_map(char::escape_debug).collect();
+        let found = shown(text);
         let detail = format!("`{name}` is `{found}`, which is not a time of RFC 3339");
         Problem::malformed(detail, "write it like `2026-11-21T08:30:00Z`").with("found", found)
     })
@@ -137,7 +137,7 @@ fn ordering_of(text: &str) -> Result<Order, Problem> {
         "aggregate" => Ok(Order::Aggregate),
         "none" => Ok(Order::None),
         other => {
-            let found: String = other.chars().take(80).collect();
+            let found = shown(other);
             Err(Problem::malformed(
                 format!("`ordering` is `{found}`"),
                 "use `aggregate`, or `none` when events need not wait for each other",
