@@ -224,7 +224,7 @@ impl Written<'_> {
                 preconditions.any_of = Some(versions.into_iter().map(Version).collect());
             }
             _ => {
-                let found = shown(if_match.get().as_bytes());
+                let found = shown_bytes(if_match.get().as_bytes());
                 let detail = format!("`if_match` is neither a version, nor 1 to {TAGS_MAX} of them, nor `*`");
                 let fix = "send a number, `7`, an array, `[7,8]`, or `\"*\"`, which means: only when the aggregate exists";
                 return Err(Problem::malformed(detail, fix).with("found", found));
