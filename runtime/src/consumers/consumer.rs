@@ -46,7 +46,12 @@ pub(super) struct Consumer {
 }
 
 impl Consumer {
-    pub(super) fn new(name: ConsumerName, progress: Progress, described: Described, changed_at: Millis) -> Self {
+    pub(super) fn new(
+        name: ConsumerName,
+        progress: Progress,
+        described: Described,
+        changed_at: Millis,
+    ) -> Self {
         Self {
             name,
             state: Mutex::new(State {
