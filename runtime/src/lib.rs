@@ -6,6 +6,7 @@ pub mod aggregates;
 pub mod bus;
 pub mod cli;
 pub mod client;
+pub mod consumers;
 pub mod http;
 pub mod modules;
 pub mod server;

@@ -6,6 +6,7 @@
 
 mod event;
 mod history;
+mod place;
 mod seam;
 mod source;
 mod subscription;
@@ -26,6 +27,7 @@ use crate::{
 
 pub use event::{Delivery, Event, LiveEvent};
 pub use history::{History, HistoryPage};
+pub use place::Place;
 pub use source::Source;
 pub use subscription::Subscription;
 

@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use crate::{
     aggregates::Aggregates,
     bus::Bus,
+    consumers::Consumers,
     modules::Modules,
     store::{EventStore, LogIdentity},
     vocabulary::{Cursor, Limits, Position},
@@ -28,6 +29,8 @@ pub struct Running {
     pub modules: Arc<Modules>,
     /// The bus.
     pub bus: Bus,
+    /// The durable consumers.
+    pub consumers: Arc<Consumers>,
 }
 
 impl Running {

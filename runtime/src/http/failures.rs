@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::{
     aggregates::CommandError,
     bus::TooManySubscribers,
+    consumers::{ConsumerError, ParkedRefused},
     modules::{ActivateError, UploadRefused},
     store::{AppendError, ReadError},
     vocabulary::{CursorError, InvalidName},
@@ -67,6 +68,44 @@ impl From<TooManySubscribers> for Problem {
             .fix("close a stream, or read pages")
             .retry_after(Duration::from_secs(5))
             .with("limit", error.limit)
+    }
+}
+
+impl From<ConsumerError> for Problem {
+    fn from(error: ConsumerError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ConsumerError::Unknown(name) => Self::new(404, "unknown-consumer", "No such consumer", detail)
+                .fix("create it with PUT /v1/consumers/{name}; GET /v1/consumers lists those there are")
+                .with("consumer", name.as_str()),
+            ConsumerError::TooMany { limit } => Self::new(429, "busy", "Too many consumers", detail)
+                .fix("delete one that is not needed, or raise the limit `consumers`")
+                .with("limit", limit),
+            ConsumerError::OutOfBounds(bounds) => {
+                Self::malformed(detail, format!("choose a value from {} to {}", bounds.least, bounds.most))
+                    .with("name", bounds.name)
+                    .with("found", bounds.found)
+            }
+            ConsumerError::OrderingFixed(name) => {
+                Self::new(409, "ordering-fixed", "The ordering cannot be changed", detail)
+                    .fix("delete the consumer and create it again, with `start` where it is to go on")
+                    .with("consumer", name.as_str())
+            }
+            ConsumerError::Parked { aggregate, refused } => {
+                let problem = match refused {
+                    ParkedRefused::NotParked => Self::new(404, "not-parked", "Nothing is parked", detail)
+                        .fix("GET /v1/consumers/{name}/parked lists what is; with `\"ordering\": \"none\"` name the `version` too"),
+                    ParkedRefused::Replaying => Self::new(409, "replaying", "It is being replayed", detail)
+                        .fix("wait until it is acknowledged or parked again"),
+                };
+                problem
+                    .with("aggregate_type", aggregate.aggregate_type.as_str())
+                    .with("aggregate_id", aggregate.aggregate_id.as_str())
+            }
+            ConsumerError::Closing => Self::unavailable(detail),
+            ConsumerError::NotRead(error) => error.into(),
+            ConsumerError::NotWritten(error) => error.into(),
+        }
     }
 }
 

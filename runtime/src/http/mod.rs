@@ -4,6 +4,7 @@
 mod app;
 mod cloudevent;
 mod connection;
+mod consumer_body;
 #[cfg(test)]
 mod counts;
 mod direct;

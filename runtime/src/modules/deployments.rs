@@ -1,16 +1,15 @@
 //! Deployments as events: the system aggregate `annals-deployment/{type}` has one event per activation, so that the
 //! history of what served a type explains itself and survives like any other.
 
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    store::{AppendError, Direction, EventStore, Head, PageLimit, Proposal, ReadError},
+    store::{AppendError, Direction, EventStore, PageLimit, ReadError, system::{self, SystemEvent}},
     vocabulary::{
-        AggregateId, AggregateKey, AggregateType, CommandName, CommandRecord, Commit, ContextRecord,
-        EventType, InvalidName, LaneEpoch, Millis, ModuleDigest, NewEvent, Outcome, Version,
+        AggregateId, AggregateKey, AggregateType, InvalidName, LaneEpoch, Millis, ModuleDigest, Version,
     },
 };
 
@@ -102,60 +101,23 @@ pub(super) fn record(
     command_id: String,
     attempt: LaneEpoch,
 ) -> Result<Deployment, AppendError> {
-    let unreadable = |reason: String| AppendError::Unknown { reason };
-    let key = key_of(aggregate_type).map_err(|error| unreadable(error.to_string()))?;
-    let head = store.head(&key).map_err(|error| unreadable(error.to_string()))?;
-    let commit = commit(key, head, digest, now, command_id).map_err(|error| unreadable(error.to_string()))?;
-    let proposal = Proposal {
-        lane_epoch: attempt,
-        expected: head.version,
-        commit,
+    let unreadable = |error: InvalidName| AppendError::Unknown {
+        reason: error.to_string(),
     };
-    let (done, settled) = mpsc::sync_channel(1);
-    store.append(proposal, Box::new(move |result| drop(done.send(result))));
-    let committed = settled
-        .recv()
-        .map_err(|_| unreadable("the store ended without an answer".into()))??;
+    let event = SystemEvent {
+        key: key_of(aggregate_type).map_err(unreadable)?,
+        command: ACTIVATE.parse().map_err(unreadable)?,
+        event_type: ACTIVATED.parse().map_err(unreadable)?,
+        payload: Bytes::from(format!("{{\"digest\":\"{digest}\"}}")),
+        module: digest,
+        now,
+        command_id,
+        attempt,
+    };
+    let committed = system::record(&**store, event)?;
     Ok(Deployment {
         digest,
         deployed_at: committed.commit.context.now,
         version: committed.commit.last_version(),
-    })
-}
-
-fn commit(
-    key: AggregateKey,
-    head: Head,
-    digest: ModuleDigest,
-    now: Millis,
-    command_id: String,
-) -> Result<Commit, InvalidName> {
-    let payload = Bytes::from(format!("{{\"digest\":\"{digest}\"}}"));
-    let event_type: EventType = ACTIVATED.parse()?;
-    let name: CommandName = ACTIVATE.parse()?;
-    Ok(Commit {
-        key,
-        first_version: head.version.plus(1),
-        command: CommandRecord {
-            name,
-            payload: Some(payload.clone()),
-        },
-        context: ContextRecord {
-            now: now.max(head.recorded_at),
-            seed: Some([0, 0]),
-            actor: None,
-            correlation_id: command_id.clone(),
-            command_id,
-            causation_id: None,
-            traceparent: None,
-        },
-        idempotency: None,
-        outcome: Outcome::Accepted { reply: None, fuel: 0 },
-        module: digest,
-        events: vec![NewEvent {
-            event_type,
-            schema: 1,
-            payload,
-        }],
     })
 }

@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use crate::{
     aggregates::Aggregates,
     bus::Bus,
+    consumers::{ConsumerError, Consumers},
     http::{self, App, Running},
     modules::{ActivateError, Modules},
     store::{EventStore, LocalStore, OpenError, Progress, Step, StoreOptions},
@@ -72,6 +73,9 @@ pub enum StartError {
     /// A module that was active cannot be loaded.
     #[error("a module that was active cannot be loaded: {0}")]
     Modules(#[from] ActivateError),
+    /// What is kept of the consumers cannot be read.
+    #[error("the consumers cannot be opened: {0}")]
+    Consumers(#[from] ConsumerError),
     /// The system has no threads or no randomness to give.
     #[error("the system does not give what the server needs: {0}")]
     System(#[from] std::io::Error),
@@ -173,6 +177,7 @@ impl Server {
         }
         let closing = tokio::task::spawn_blocking(move || {
             running.aggregates.stop();
+            running.consumers.stop();
             running.store.close();
         });
         closing.await.map_err(std::io::Error::other)?;
@@ -213,10 +218,12 @@ fn open(config: &ServerConfig, limits: &Arc<Limits>) -> Result<Running, StartErr
     let aggregates = Arc::new(Aggregates::start(&store, &clock, limits, shards)?);
     let bus = Bus::new(&store, limits);
     let modules = Arc::new(Modules::open(&store, host, &aggregates, &clock)?);
+    let consumers = Arc::new(Consumers::open(&store, &bus, &clock, limits)?);
     Ok(Running {
         store,
         aggregates,
         modules,
         bus,
+        consumers,
     })
 }

@@ -111,6 +111,15 @@ pub struct StoredModule {
     pub size_bytes: u64,
 }
 
+/// A row of what consumers have reached. What it means is theirs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumerRow {
+    /// Its name, at most 1 KiB.
+    pub key: Bytes,
+    /// Its content; none takes the row away.
+    pub value: Option<Bytes>,
+}
+
 /// One engine that keeps the log. Every method may be called from any thread; reads see everything whose completion
 /// has been called, and nothing that is not durable.
 pub trait EventStore: Send + Sync + fmt::Debug {
@@ -218,6 +227,18 @@ pub trait EventStore: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`ReadError`].
     fn module_bytes(&self, digest: &ModuleDigest) -> Result<Option<Bytes>, ReadError>;
+
+    /// Keeps what consumers have reached: all rows or none, durable when it returns.
+    ///
+    /// # Errors
+    /// [`AppendError::Unavailable`], [`AppendError::Full`] or [`AppendError::Unknown`].
+    fn save_consumers(&self, rows: &[ConsumerRow]) -> Result<(), AppendError>;
+
+    /// Every row that is kept, by key.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn consumer_rows(&self) -> Result<Vec<ConsumerRow>, ReadError>;
 
     /// A 32-byte key drawn when the log was created, for authenticating disposable files such as compiled code.
     fn cache_key(&self) -> [u8; 32];

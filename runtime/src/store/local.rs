@@ -20,7 +20,7 @@ use self::{
     writer::{Prepared, Writer},
 };
 use super::{
-    AppendError, CommitListener, Completion, Direction, EventStore, FeedFilter, FeedPage, Head, LogIdentity,
+    AppendError, CommitListener, Completion, ConsumerRow, Direction, EventStore, FeedFilter, FeedPage, Head, LogIdentity,
     OpenError, PageLimit, Proposal, ReadError, Snapshot, StoreOptions, StoredModule,
     file::DataDirectory,
     format::Malformed,
@@ -271,6 +271,14 @@ impl EventStore for LocalStore {
 
     fn module_bytes(&self, digest: &ModuleDigest) -> Result<Option<Bytes>, ReadError> {
         self.shared.meta.module_bytes(digest)
+    }
+
+    fn save_consumers(&self, rows: &[ConsumerRow]) -> Result<(), AppendError> {
+        self.shared.meta.save_consumers(rows)
+    }
+
+    fn consumer_rows(&self) -> Result<Vec<ConsumerRow>, ReadError> {
+        self.shared.meta.consumer_rows()
     }
 
     fn cache_key(&self) -> [u8; 32] {

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    AppendError, CommitListener, Completion, Direction, EventStore, FeedFilter, FeedPage, Head, LogIdentity,
+    AppendError, CommitListener, Completion, ConsumerRow, Direction, EventStore, FeedFilter, FeedPage, Head, LogIdentity,
     PageLimit, Proposal, ReadError, Snapshot, StoredModule,
     listeners::{Listeners, complete},
     queue::{BatchLimit, Engine, Queue, Queued},
@@ -48,6 +48,7 @@ struct State {
     log: Vec<Arc<Committed>>,
     aggregates: BTreeMap<AggregateKey, Aggregate>,
     modules: BTreeMap<ModuleDigest, (StoredModule, Bytes)>,
+    consumers: BTreeMap<Bytes, Bytes>,
 }
 
 #[derive(Debug, Default)]
@@ -365,6 +366,26 @@ impl EventStore for MemoryStore {
     fn module_bytes(&self, digest: &ModuleDigest) -> Result<Option<Bytes>, ReadError> {
         let state = self.shared.read();
         Ok(state.modules.get(digest).map(|(_, bytes)| bytes.clone()))
+    }
+
+    fn save_consumers(&self, rows: &[ConsumerRow]) -> Result<(), AppendError> {
+        let mut state = self.shared.write();
+        for ConsumerRow { key, value } in rows {
+            match value {
+                Some(value) => drop(state.consumers.insert(key.clone(), value.clone())),
+                None => drop(state.consumers.remove(key)),
+            }
+        }
+        Ok(())
+    }
+
+    fn consumer_rows(&self) -> Result<Vec<ConsumerRow>, ReadError> {
+        let state = self.shared.read();
+        let row = |(key, value): (&Bytes, &Bytes)| ConsumerRow {
+            key: key.clone(),
+            value: Some(value.clone()),
+        };
+        Ok(state.consumers.iter().map(row).collect())
     }
 
     fn cache_key(&self) -> [u8; 32] {

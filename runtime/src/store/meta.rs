@@ -1,8 +1,9 @@
-//! `meta.redb`: what the log is, and the modules.
+//! `meta.redb`: what the log is, the modules, and what consumers have reached.
 //!
 //! ```text
 //! table "identity"      "identity" → format u8 | reserved 3 | log id 16 | epoch u32 BE | cache key 32 | CRC-32C u32 BE
 //! table "modules"       digest 32 → format u8 | postcard of the module's record | CRC-32C u32 BE over it and the key
+//! table "consumers"     name of the row → format u8 | content | CRC-32C u32 BE over it, the key and the log id
 //! table "module-bytes"  digest 32, piece u32 BE → up to 1 MiB; the digest is their checksum
 //! ```
 
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    AppendError, LogIdentity, OpenError, ReadError, StoredModule,
+    AppendError, ConsumerRow, LogIdentity, OpenError, ReadError, StoredModule,
     file::{Database, Fault, Files, Mode},
     format::{FORMAT, Malformed, Reader, checksum},
 };
@@ -27,6 +28,7 @@ type Table = TableDefinition<'static, &'static [u8], &'static [u8]>;
 const IDENTITY: Table = TableDefinition::new("identity");
 const MODULES: Table = TableDefinition::new("modules");
 const MODULE_BYTES: Table = TableDefinition::new("module-bytes");
+const CONSUMERS: Table = TableDefinition::new("consumers");
 const IDENTITY_KEY: &[u8] = b"identity";
 /// A piece fills a power of two of redb's pages.
 const PIECE_BYTES: usize = (1 << 20) - 64;
@@ -78,6 +80,7 @@ impl Meta {
     /// Opens and checks the file.
     pub(super) fn open(files: &Arc<dyn Files>) -> Result<Self, OpenError> {
         let database = Database::new(Arc::clone(files), FILE.to_owned(), CACHE_BYTES, Mode::Writable);
+        let database = database.with_late_frees();
         let damaged = |what: String| OpenError::Damaged {
             what: format!("`{FILE}`: {what}"),
         };
@@ -124,10 +127,6 @@ impl Meta {
             uploaded_at: module.uploaded_at,
             size_bytes: bytes.len() as u64,
         };
-        let unavailable = |reason: String| AppendError::Unavailable {
-            reason,
-            retry_after: Duration::from_secs(1),
-        };
         let encoded = postcard::to_stdvec(&record).map_err(|error| unavailable(error.to_string()))?;
         let digest = module.digest.0;
         let mut value = vec![FORMAT];
@@ -144,10 +143,86 @@ impl Meta {
                 .insert(digest.as_slice(), value.as_slice())?;
             Ok(())
         });
-        written.map_err(|failed| match failed.fault {
-            Fault::Full(reason) => AppendError::Full { reason },
-            other => unavailable(other.to_string()),
+        // Keeping it again changes nothing, so that it does not matter whether it was written.
+        written.map_err(|failed| append_error(failed.fault))
+    }
+
+    /// Writes rows of consumers.
+    pub(super) fn save_consumers(&self, rows: &[ConsumerRow]) -> Result<(), AppendError> {
+        let sealed: Vec<_> = rows
+            .iter()
+            .map(|row| (&row.key, row.value.as_ref().map(|value| self.seal(&row.key, value))))
+            .collect();
+        let written = self.database.write(|transaction| {
+            let mut table = transaction.open_table(CONSUMERS)?;
+            for (key, value) in &sealed {
+                match value {
+                    Some(value) => drop(table.insert(&key[..], value.as_slice())?),
+                    None => drop(table.remove(&key[..])?),
+                }
+            }
+            Ok(())
+        });
+        written.map_err(|failed| {
+            if failed.maybe_written {
+                AppendError::Unknown {
+                    reason: failed.fault.to_string(),
+                }
+            } else {
+                append_error(failed.fault)
+            }
         })
+    }
+
+    fn seal(&self, key: &[u8], content: &[u8]) -> Vec<u8> {
+        let mut value = vec![FORMAT];
+        value.extend_from_slice(content);
+        let crc = checksum([&value[..], key, &self.identity.log.log_id.0]);
+        value.extend_from_slice(&crc.to_be_bytes());
+        value
+    }
+
+    /// Every row of consumers.
+    pub(super) fn consumer_rows(&self) -> Result<Vec<ConsumerRow>, ReadError> {
+        let what = format!("the consumers' rows in `{FILE}`");
+        let rows = self.database.read(|transaction| {
+            let table = match transaction.open_table(CONSUMERS) {
+                // A file of a version that had none.
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+                table => table?,
+            };
+            let mut rows = Vec::new();
+            for row in table.iter()? {
+                let (key, value) = row?;
+                rows.push((
+                    Bytes::copy_from_slice(key.value()),
+                    Bytes::copy_from_slice(value.value()),
+                ));
+            }
+            Ok(rows)
+        });
+        let rows = rows.map_err(|fault| read_error(&what, &fault))?;
+        let opened = rows.into_iter().map(|(key, value)| {
+            let content = self.unseal(&key, &value).map_err(|error| ReadError::Damaged {
+                what: format!("{what}, `{}`: {error}", key.escape_ascii()),
+            })?;
+            Ok(ConsumerRow {
+                key,
+                value: Some(content),
+            })
+        });
+        opened.collect()
+    }
+
+    fn unseal(&self, key: &[u8], value: &Bytes) -> Result<Bytes, Malformed> {
+        let (body, crc) = value.split_last_chunk::<4>().ok_or(Malformed("value"))?;
+        if u32::from_be_bytes(*crc) != checksum([body, key, &self.identity.log.log_id.0]) {
+            return Err(Malformed("value: its checksum does not match"));
+        }
+        match body.split_first() {
+            Some((&FORMAT, content)) => Ok(value.slice_ref(content)),
+            _ => Err(Malformed("value: its format is not known here")),
+        }
     }
 
     /// Every module.
@@ -202,6 +277,20 @@ impl Meta {
     /// Closes the file for good.
     pub(super) fn shut(&self) {
         self.database.shut();
+    }
+}
+
+fn unavailable(reason: String) -> AppendError {
+    AppendError::Unavailable {
+        reason,
+        retry_after: Duration::from_secs(1),
+    }
+}
+
+fn append_error(fault: Fault) -> AppendError {
+    match fault {
+        Fault::Full(reason) => AppendError::Full { reason },
+        other => unavailable(other.to_string()),
     }
 }
 

@@ -21,10 +21,11 @@ mod options;
 mod overlay;
 mod queue;
 mod rules;
+pub mod system;
 mod undecided;
 
 pub use api::{
-    CommitListener, Completion, Direction, EventStore, FeedPage, Head, LogIdentity, PageLimit,
+    CommitListener, Completion, ConsumerRow, Direction, EventStore, FeedPage, Head, LogIdentity, PageLimit,
     Proposal, Snapshot, StoredModule,
 };
 pub use error::{AppendError, OpenError, ReadError};

@@ -19,8 +19,8 @@ pub struct InvalidName {
 
 impl InvalidName {
     fn new(what: &'static str, found: &str, problem: impl Into<String>) -> Self {
-        let shown: String = found.chars().take(80).flat_map(char::escape_debug).collect();
-        let found = if found.chars().count() > 80 {
+        let shown = super::shown(found);
+        let found = if found.chars().count() > super::shown::SHOWN_CHARS {
             format!("{shown}…")
         } else {
             shown
@@ -110,13 +110,13 @@ pub const SYSTEM_TYPE_PREFIX: &str = "annals-";
 name!(
     /// The kind of aggregate, `account`: `[a-z][a-z0-9-]{0,62}`.
     AggregateType,
-    |name| {
-        let what = "aggregate type";
-        let fits = name.starts_with(|c: char| c.is_ascii_lowercase())
-            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        check_length(what, name, NAME_BYTES_MAX)?;
-        if fits { Ok(()) } else { Err(InvalidName::new(what, name, "must match [a-z][a-z0-9-]{0,62}")) }
-    }
+    |name| check_plain_name("aggregate type", name)
+);
+
+name!(
+    /// The name of a durable consumer, `billing`: `[a-z][a-z0-9-]{0,62}`.
+    ConsumerName,
+    |name| check_plain_name("consumer", name)
 );
 
 name!(
@@ -172,6 +172,19 @@ fn check_length(what: &'static str, name: &str, max: usize) -> Result<(), Invali
         ));
     }
     Ok(())
+}
+
+fn check_plain_name(what: &'static str, name: &str) -> Result<(), InvalidName> {
+    check_length(what, name, NAME_BYTES_MAX)?;
+    let fits = name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if fits {
+        Ok(())
+    } else {
+        Err(InvalidName::new(what, name, "must match [a-z][a-z0-9-]{0,62}"))
+    }
 }
 
 fn check_text(what: &'static str, text: &str) -> Result<(), InvalidName> {

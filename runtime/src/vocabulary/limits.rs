@@ -201,6 +201,16 @@ limits! {
         "payloads that one subscriber is read ahead", on breach "waits for the client", because "As above; a single larger event still passes.";
     subscribers: usize = 4_096, at most 65_536, "count",
         "streams at a time", on breach "429", because "File descriptors and memory.";
+    consumers: usize = 1_000, at most 10_000, "count",
+        "durable consumers", on breach "429", because "Each holds events in memory.";
+    consumer_events: usize = 16_384, at most 262_144, "count",
+        "events that one consumer is read ahead", on breach "waits for acknowledgements", because "Memory; and what is kept of a consumer names each that is not done.";
+    consumer_bytes: usize = 16 * MIB, at most 256 * MIB as u64, "B",
+        "payloads that one consumer is read ahead", on breach "waits for acknowledgements", because "Memory; a single larger event still passes.";
+    consumer_wait: Duration = Duration::from_secs(60), at most 600 * 1_000, "ms",
+        "longest wait of a fetch", on breach "400", because "A connection that waits costs memory, and proxies cut it.";
+    parked_aggregates: usize = 10_000, at most 1_000_000, "count",
+        "aggregates with parked events of one consumer", on breach "the next one is tried on, at its longest pause", because "Somebody has to look at them.";
     heartbeat: Duration = Duration::from_secs(15), at most 300 * 1_000, "ms",
         "silence on a stream", on breach "a comment is sent", because "Proxies close silent connections.";
     stream_frame_bytes: usize = 32 * KIB, at most 1_024 * KIB as u64, "B",

@@ -14,6 +14,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
         "tokio",
         &[
             "bus",
+            "consumers",
             "http",
             "client",
             "cli",
@@ -29,7 +30,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
 
 const GROUND: &[&str] = &["vocabulary"];
 const ENGINES: &[&str] = &["vocabulary", "store", "wasm"];
-const SERVICES: &[&str] = &["vocabulary", "store", "wasm", "aggregates", "modules", "bus"];
+const SERVICES: &[&str] = &["vocabulary", "store", "wasm", "aggregates", "modules", "bus", "consumers"];
 
 /// A room, and the rooms that it may name beside itself. `store` and `wasm` never see each other; nothing below the
 /// wiring sees the wiring.
@@ -41,6 +42,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("telemetry", GROUND),
     ("client", GROUND),
     ("bus", &["vocabulary", "store"]),
+    ("consumers", &["vocabulary", "store", "aggregates", "bus"]),
     ("aggregates", ENGINES),
     ("modules", &["vocabulary", "store", "wasm", "aggregates"]),
     ("http", SERVICES),
@@ -53,6 +55,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "aggregates",
             "modules",
             "bus",
+            "consumers",
             "http",
             "telemetry",
         ],

@@ -2,10 +2,13 @@
 
 pub(super) mod aggregates;
 pub(super) mod commands;
+mod consumers;
+mod deliveries;
 mod events;
 mod history;
 mod modules;
 mod operations;
+mod parked;
 mod pipelined;
 
 use axum::{
@@ -26,7 +29,7 @@ use super::{
 
 /// Every path of the server; `/openapi.json` describes the same ones, which a test compares.
 #[cfg(test)]
-pub(super) const PATHS: [(&str, &[&str]); 15] = [
+pub(super) const PATHS: [(&str, &[&str]); 29] = [
     ("/v1/aggregates", &["get"]),
     ("/v1/aggregates/{type}", &["get"]),
     ("/v1/aggregates/{type}/{id}", &["get"]),
@@ -35,6 +38,20 @@ pub(super) const PATHS: [(&str, &[&str]); 15] = [
     ("/v1/aggregates/{type}/{id}/outcomes/{key}", &["get"]),
     ("/v1/commands", &["post"]),
     ("/v1/events", &["get"]),
+    ("/v1/consumers", &["get"]),
+    ("/v1/consumers/{name}", &["get", "put", "delete"]),
+    ("/v1/consumers/{name}/fetch", &["post"]),
+    ("/v1/consumers/{name}/stream", &["get"]),
+    ("/v1/consumers/{name}/ack", &["post"]),
+    ("/v1/consumers/{name}/nack", &["post"]),
+    ("/v1/consumers/{name}/extend", &["post"]),
+    ("/v1/consumers/{name}/parked", &["get"]),
+    ("/v1/consumers/{name}/parked/{type}/{id}", &["get"]),
+    ("/v1/consumers/{name}/replay", &["post"]),
+    ("/v1/consumers/{name}/skip", &["post"]),
+    ("/v1/consumers/{name}/pause", &["post"]),
+    ("/v1/consumers/{name}/resume", &["post"]),
+    ("/v1/consumers/{name}/reset", &["post"]),
     ("/v1/modules", &["get", "post"]),
     ("/v1/modules/{digest}", &["get"]),
     ("/v1/deployments/{type}", &["get", "put"]),
@@ -62,6 +79,7 @@ pub(super) fn router(app: App) -> Router {
         )
         .route("/v1/commands", post(pipelined::commands))
         .route("/v1/events", get(events::feed))
+        .merge(consumer_routes())
         .route("/v1/modules", get(modules::all).post(modules::upload))
         .route("/v1/modules/{digest}", get(modules::one))
         .route(
@@ -78,6 +96,27 @@ pub(super) fn router(app: App) -> Router {
         .with_state(app)
 }
 
+fn consumer_routes() -> Router<App> {
+    Router::new()
+        .route("/v1/consumers", get(consumers::all))
+        .route(
+            "/v1/consumers/{name}",
+            get(consumers::one).put(consumers::put).delete(consumers::delete),
+        )
+        .route("/v1/consumers/{name}/fetch", post(deliveries::fetch))
+        .route("/v1/consumers/{name}/stream", get(deliveries::stream))
+        .route("/v1/consumers/{name}/ack", post(deliveries::ack))
+        .route("/v1/consumers/{name}/nack", post(deliveries::nack))
+        .route("/v1/consumers/{name}/extend", post(deliveries::extend))
+        .route("/v1/consumers/{name}/parked", get(parked::lanes))
+        .route("/v1/consumers/{name}/parked/{type}/{id}", get(parked::events))
+        .route("/v1/consumers/{name}/replay", post(parked::replay))
+        .route("/v1/consumers/{name}/skip", post(parked::skip))
+        .route("/v1/consumers/{name}/pause", post(consumers::pause))
+        .route("/v1/consumers/{name}/resume", post(consumers::resume))
+        .route("/v1/consumers/{name}/reset", post(consumers::reset))
+}
+
 pub(super) fn request_span<B>(request: &axum::http::Request<B>) -> tracing::Span {
     tracing::debug_span!("request", method = %request.method(), path = request.uri().path())
 }
@@ -89,6 +128,11 @@ fn json(value: &serde_json::Value) -> Response {
 
 /// A JSON answer that is text already.
 fn json_text(text: String) -> Response {
+    json_bytes(text.into_bytes())
+}
+
+/// The same as bytes.
+fn json_bytes(text: Vec<u8>) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),

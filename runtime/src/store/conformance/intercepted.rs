@@ -11,8 +11,8 @@ use bytes::Bytes;
 
 use crate::{
     store::{
-        AppendError, CommitListener, Completion, Direction, EventStore, FeedFilter, FeedPage, Head,
-        LogIdentity, MemoryStore, PageLimit, Proposal, ReadError, Snapshot, StoredModule,
+        AppendError, CommitListener, Completion, ConsumerRow, Direction, EventStore, FeedFilter, FeedPage,
+        Head, LogIdentity, MemoryStore, PageLimit, Proposal, ReadError, Snapshot, StoredModule,
     },
     vocabulary::{
         AggregateId, AggregateKey, AggregateType, Committed, IdempotencyKey, ModuleDigest, Position,
@@ -59,6 +59,14 @@ pub trait Intercept: fmt::Debug + Send + Sync + 'static {
         at_most: Version,
     ) -> Result<Option<Snapshot>, ReadError> {
         store.snapshot(key, module, at_most)
+    }
+
+    /// What consumers have reached, to be kept.
+    ///
+    /// # Errors
+    /// Those of the store, and the test's own.
+    fn save_consumers(&self, store: &MemoryStore, rows: &[ConsumerRow]) -> Result<(), AppendError> {
+        store.save_consumers(rows)
     }
 }
 
@@ -187,6 +195,12 @@ impl<I: Intercept> EventStore for Intercepted<I> {
     }
     fn modules(&self) -> Result<Vec<StoredModule>, ReadError> {
         self.store.modules()
+    }
+    fn save_consumers(&self, rows: &[ConsumerRow]) -> Result<(), AppendError> {
+        self.intercept.save_consumers(&self.store, rows)
+    }
+    fn consumer_rows(&self) -> Result<Vec<ConsumerRow>, ReadError> {
+        self.store.consumer_rows()
     }
     fn module_bytes(&self, digest: &ModuleDigest) -> Result<Option<Bytes>, ReadError> {
         self.store.module_bytes(digest)

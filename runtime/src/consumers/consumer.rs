@@ -1,0 +1,113 @@
+//! One consumer: its progress behind a lock that is held for a moment only, who waits for it, and how far it is written
+//! down.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use super::{
+    journal::Described,
+    progress::{LaneKey, Parked, Progress, Record},
+};
+use crate::{
+    store::AppendError,
+    vocabulary::{ConsumerName, Millis},
+};
+
+/// How far a consumer's changes have been written down.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Saved {
+    /// Changes up to this number were in the last attempt.
+    pub(super) upto: u64,
+    /// Why it failed.
+    pub(super) failed: Option<AppendError>,
+}
+
+/// What can change.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) progress: Progress,
+    pub(super) described: Described,
+    pub(super) changed_at: Millis,
+    pub(super) deleted: bool,
+    /// The number of the last change that is to be written down.
+    changes: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Consumer {
+    pub(super) name: ConsumerName,
+    state: Mutex<State>,
+    /// Whoever reads ahead for it.
+    pub(super) reading: tokio::sync::Mutex<()>,
+    moves: watch::Sender<()>,
+    saved: watch::Sender<Saved>,
+}
+
+impl Consumer {
+    pub(super) fn new(name: ConsumerName, progress: Progress, described: Described, changed_at: Millis) -> Self {
+        Self {
+            name,
+            state: Mutex::new(State {
+                progress,
+                described,
+                changed_at,
+                deleted: false,
+                changes: 0,
+            }),
+            reading: tokio::sync::Mutex::new(()),
+            moves: watch::Sender::new(()),
+            saved: watch::Sender::default(),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes those who wait for something to deliver.
+    pub(super) fn wake(&self) {
+        self.moves.send_replace(());
+    }
+
+    /// Notices every [`Self::wake`] from now on.
+    pub(super) fn wakes(&self) -> watch::Receiver<()> {
+        self.moves.subscribe()
+    }
+
+    /// What is to be written down, with the number of the last change in it. None for one that was deleted.
+    pub(super) fn take_changes(&self) -> Option<(u64, Record, Vec<(LaneKey, Option<Parked>)>)> {
+        let mut state = self.lock();
+        let parked = state.progress.take_parked_changes();
+        (!state.deleted).then(|| (state.changes, state.progress.record(), parked))
+    }
+
+    /// These were not written down.
+    pub(super) fn again(&self, lanes: Vec<LaneKey>) {
+        self.lock().progress.parked_again(lanes);
+    }
+
+    pub(super) fn saved(&self, saved: Saved) {
+        self.saved.send_replace(saved);
+    }
+
+    /// Waits until a change is written down.
+    pub(super) async fn durable(&self, change: u64) -> Result<(), AppendError> {
+        let mut saved = self.saved.subscribe();
+        let settled = saved.wait_for(|saved| saved.upto >= change).await;
+        match settled.map(|saved| saved.failed.clone()) {
+            Ok(Some(error)) => Err(error),
+            // The sender is a part of this consumer, so it is there.
+            Ok(None) | Err(_) => Ok(()),
+        }
+    }
+}
+
+impl State {
+    /// Takes note of a change that is to be written down, and numbers it.
+    pub(super) fn changed(&mut self) -> u64 {
+        self.changes += 1;
+        self.changes
+    }
+}

@@ -1,0 +1,57 @@
+//! How far a consumer is behind.
+
+use crate::{
+    store::{FeedFilter, PageLimit},
+    vocabulary::{ConsumerName, Millis, Position},
+};
+
+use super::{error::ConsumerError, service::Consumers};
+
+/// What a consumer has not done yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lag {
+    /// Events that are neither acknowledged nor parked.
+    pub events: u64,
+    /// Whether that is the number; else there are at most so many, since the filter wants more than types say.
+    pub is_exact: bool,
+    /// How long ago the oldest of them was recorded, milliseconds, by the wall clock. None when there is none, or when the
+    /// next one has not been found yet.
+    pub oldest_ms: Option<Millis>,
+}
+
+impl Consumers {
+    /// How far a consumer is behind. It blocks.
+    ///
+    /// # Errors
+    /// [`ConsumerError`].
+    pub fn lag(&self, name: &ConsumerName) -> Result<Lag, ConsumerError> {
+        let consumer = self.find(name)?;
+        let (undone, after, oldest, filter) = {
+            let state = consumer.lock();
+            let (undone, after) = state.progress.undone();
+            let oldest = state.progress.oldest().map(|event| event.recorded_at);
+            (undone, after, oldest, state.described.definition.filter.clone())
+        };
+        let behind = self.store.count(after, &filter)?;
+        let oldest = match oldest {
+            None if undone + behind > 0 => {
+                let checkpoint = consumer.lock().progress.checkpoint();
+                self.recorded_next(checkpoint, &filter)?
+            }
+            found => found,
+        };
+        let now = self.now().wall;
+        Ok(Lag {
+            events: undone + behind,
+            is_exact: filter.is_by_kind_alone(),
+            oldest_ms: oldest.map(|recorded_at| now.saturating_sub(recorded_at)),
+        })
+    }
+
+    /// When the next wanted event was recorded, as far as one look into the log tells.
+    fn recorded_next(&self, after: Position, filter: &FeedFilter) -> Result<Option<Millis>, ConsumerError> {
+        let one = PageLimit { events: 1, bytes: 1 };
+        let page = self.store.feed(after, filter, one)?;
+        Ok(page.events.first().map(|event| event.recorded_at))
+    }
+}

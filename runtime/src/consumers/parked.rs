@@ -1,0 +1,224 @@
+//! What is parked: looking at it, delivering it again, leaving it out.
+
+use crate::{
+    store::{Direction, PageLimit, ReadError},
+    vocabulary::{AggregateKey, ConsumerName, RecordedEvent, Version},
+};
+
+use super::{
+    error::ConsumerError,
+    journal::{Change, Skipped},
+    progress::{LaneKey, Parked, ParkedRefused},
+    service::Consumers,
+};
+
+/// Events of a parked aggregate that are counted at a time.
+const COUNT_EVENTS: usize = 1_000;
+
+/// Parked events of one aggregate, or one event where each is by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParkedLane {
+    /// Whose.
+    pub lane: LaneKey,
+    /// Since when, why, and how many.
+    pub parked: Parked,
+}
+
+/// Parked events, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParkedPage {
+    /// Why the first one is parked.
+    pub lane: ParkedLane,
+    /// The events.
+    pub events: Vec<RecordedEvent>,
+    /// The version to go on from; none when there are no more.
+    pub next: Option<Version>,
+}
+
+impl Consumers {
+    /// Parked aggregates in order, after one of them.
+    ///
+    /// # Errors
+    /// [`ConsumerError::Unknown`].
+    pub fn parked(
+        &self,
+        name: &ConsumerName,
+        after: Option<&LaneKey>,
+        most: usize,
+    ) -> Result<Vec<ParkedLane>, ConsumerError> {
+        let consumer = self.find(name)?;
+        let state = consumer.lock();
+        let later = state.progress.parked().filter(|(lane, _)| after.is_none_or(|after| *lane > after));
+        let lanes = later.take(most).map(|(lane, parked)| ParkedLane {
+            lane: lane.clone(),
+            parked: parked.clone(),
+        });
+        Ok(lanes.collect())
+    }
+
+    /// The parked events of an aggregate from a version on. It blocks.
+    ///
+    /// # Errors
+    /// [`ConsumerError`].
+    pub fn parked_events(
+        &self,
+        name: &ConsumerName,
+        lane: &LaneKey,
+        from: Option<Version>,
+        page: PageLimit,
+    ) -> Result<ParkedPage, ConsumerError> {
+        let consumer = self.find(name)?;
+        let (parked, filter) = {
+            let state = consumer.lock();
+            let parked = state.progress.parked_lane(lane).cloned();
+            (parked.ok_or_else(|| not_parked(lane))?, state.described.definition.filter.clone())
+        };
+        let first = from.map_or(parked.first, |from| from.max(parked.first));
+        let page = PageLimit {
+            events: if lane.alone.is_some() { 1 } else { page.events },
+            ..page
+        };
+        let mut events = self.store.history(&lane.aggregate, first, Direction::Forward, page)?;
+        let last = events.last().map(|event| (event.version, event.position));
+        let more = last.filter(|(_, position)| *position < parked.through && lane.alone.is_none());
+        events.retain(|event| event.position <= parked.through && filter.wants(event));
+        Ok(ParkedPage {
+            lane: ParkedLane {
+                lane: lane.clone(),
+                parked,
+            },
+            events,
+            next: more.map(|(version, _)| version.plus(1)),
+        })
+    }
+
+    /// Delivers parked events again, in order; the later ones of the aggregate follow. None for all aggregates. Gives how
+    /// many aggregates.
+    ///
+    /// # Errors
+    /// [`ConsumerError`]; `NotWritten` when a restart may make them parked again.
+    pub async fn replay(&self, name: &ConsumerName, lane: Option<&LaneKey>) -> Result<usize, ConsumerError> {
+        let consumer = self.find(name)?;
+        let (replayed, change) = {
+            let mut state = consumer.lock();
+            let lanes: Vec<LaneKey> = match lane {
+                Some(lane) => vec![lane.clone()],
+                None => {
+                    let parked = state.progress.parked().filter(|(_, parked)| !parked.replaying);
+                    parked.map(|(lane, _)| lane.clone()).collect()
+                }
+            };
+            for lane in &lanes {
+                let refused = |refused| ConsumerError::Parked {
+                    aggregate: lane.aggregate.clone(),
+                    refused,
+                };
+                state.progress.replay(lane).map_err(refused)?;
+            }
+            (lanes.len(), state.changed())
+        };
+        consumer.wake();
+        self.keep(&consumer);
+        consumer.durable(change).await?;
+        Ok(replayed)
+    }
+
+    /// Leaves out parked events of an aggregate for good: all, or those up to a version. The reason becomes part of the
+    /// consumer's own history. It blocks; [`Self::written_down`] completes once it cannot be forgotten any more.
+    ///
+    /// # Errors
+    /// [`ConsumerError`].
+    pub fn skip(
+        &self,
+        name: &ConsumerName,
+        lane: &LaneKey,
+        through: Option<Version>,
+        reason: String,
+    ) -> Result<u64, ConsumerError> {
+        let _changing = self.change();
+        let consumer = self.find(name)?;
+        let (parked, described) = {
+            let state = consumer.lock();
+            let parked = state.progress.parked_lane(lane).cloned();
+            (parked.ok_or_else(|| not_parked(lane))?, state.described.clone())
+        };
+        if parked.replaying {
+            return Err(ConsumerError::Parked {
+                aggregate: lane.aggregate.clone(),
+                refused: ParkedRefused::Replaying,
+            });
+        }
+        let filter = &described.definition.filter;
+        let upto = match through {
+            Some(version) => Some((version, self.count_parked(lane, &parked, version, filter)?)),
+            None => None,
+        };
+        let skipped = Skipped {
+            aggregate: lane.aggregate.clone(),
+            from: parked.first,
+            through,
+            reason,
+        };
+        self.record_with(name, Change::Skipped, &described, Some(skipped))?;
+        let mut state = consumer.lock();
+        state.progress.skip(lane, upto).map_err(|refused| ConsumerError::Parked {
+            aggregate: lane.aggregate.clone(),
+            refused,
+        })?;
+        state.changed();
+        drop(state);
+        consumer.wake();
+        self.keep(&consumer);
+        Ok(upto.map_or(parked.count, |(_, count)| count))
+    }
+
+    /// Completes once everything that happened to a consumer so far is written down.
+    ///
+    /// # Errors
+    /// [`ConsumerError::NotWritten`].
+    pub async fn written_down(&self, name: &ConsumerName) -> Result<(), ConsumerError> {
+        let consumer = self.find(name)?;
+        let change = consumer.lock().changed();
+        self.keep(&consumer);
+        Ok(consumer.durable(change).await?)
+    }
+
+    fn count_parked(
+        &self,
+        lane: &LaneKey,
+        parked: &Parked,
+        through: Version,
+        filter: &crate::store::FeedFilter,
+    ) -> Result<u64, ReadError> {
+        let page = PageLimit {
+            events: COUNT_EVENTS,
+            bytes: usize::MAX,
+        };
+        let (mut from, mut count) = (parked.first, 0);
+        while from <= through {
+            let events = self.store.history(&lane.aggregate, from, Direction::Forward, page)?;
+            let Some(last) = events.last() else { break };
+            from = last.version.plus(1);
+            let wanted = events.iter().filter(|event| {
+                event.version <= through && event.position <= parked.through && filter.wants(event)
+            });
+            count += wanted.count() as u64;
+        }
+        Ok(count)
+    }
+}
+
+fn not_parked(lane: &LaneKey) -> ConsumerError {
+    ConsumerError::Parked {
+        aggregate: lane.aggregate.clone(),
+        refused: ParkedRefused::NotParked,
+    }
+}
+
+impl LaneKey {
+    /// The lane of an aggregate.
+    #[must_use]
+    pub fn of(aggregate: AggregateKey, alone: Option<Version>) -> Self {
+        Self { aggregate, alone }
+    }
+}

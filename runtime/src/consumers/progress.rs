@@ -1,0 +1,301 @@
+//! How far a consumer has got: what is done, what is leased, what waits, what is parked. Pure: events and times come in,
+//! deliveries go out.
+//!
+//! The feed is read ahead by a bounded number of events. Those of one aggregate form a *lane*: only its first event can be
+//! delivered, and the next takes its place once that one is acknowledged, so members never have two events of one
+//! aggregate at a time. After the last attempt a lane is *parked*: its events, and those that come later, are
+//! left in the log, and only where they begin and end is kept. Without an order each event is a lane by itself.
+
+mod parked;
+mod record;
+mod settle;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    definition::{Definition, Order},
+    lease::LeaseId,
+};
+use crate::vocabulary::{AggregateKey, Millis, Position, RecordedEvent, Version};
+
+pub use parked::{Parked, ParkedRefused};
+pub use settle::Refusal;
+pub(super) use parked::{Replay, ReplayRead};
+pub(super) use record::Record;
+
+/// Events that follow each other.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LaneKey {
+    /// The aggregate.
+    pub aggregate: AggregateKey,
+    /// Which event, when each is by itself.
+    pub alone: Option<Version>,
+}
+
+/// The time. Leases and pauses go by the steady clock alone.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Now {
+    /// Milliseconds of a clock that never goes back.
+    pub(super) steady: Millis,
+    /// Milliseconds since the Unix epoch, for people.
+    pub(super) wall: Millis,
+}
+
+/// How much is held in memory.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Events that are read ahead.
+    pub(super) events: usize,
+    /// Their payloads, bytes.
+    pub(super) bytes: usize,
+    /// Lanes that may be parked.
+    pub(super) parked: usize,
+}
+
+/// What a member is given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivered {
+    /// What it acknowledges it with.
+    pub lease: LeaseId,
+    /// Why the attempt before failed.
+    pub last_error: Option<String>,
+    /// The event.
+    pub event: RecordedEvent,
+}
+
+/// Attempts that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Failures {
+    pub(super) attempts: u32,
+    pub(super) error: String,
+}
+
+#[derive(Debug)]
+struct Item {
+    event: RecordedEvent,
+    state: State,
+    /// Whether it comes from a parked lane that is being replayed.
+    replayed: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum State {
+    /// Behind another one of its lane.
+    Queued,
+    /// First of its lane.
+    Ready,
+    /// Not before this time.
+    Waiting(Millis),
+    Leased {
+        member: String,
+        attempt: u32,
+        until: Millis,
+    },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Progress {
+    rules: Definition,
+    bounds: Bounds,
+    generation: u64,
+    /// Everything up to here has been read from the feed.
+    scanned: Position,
+    /// As an earlier life of the process left it: everything up to here is done, but what `undone` names.
+    known: Position,
+    /// Wanted and neither acknowledged nor parked, as far as is known.
+    undone: BTreeSet<Position>,
+    /// The last position of what is done.
+    last_done: Position,
+    failures: BTreeMap<Position, Failures>,
+    items: BTreeMap<Position, Item>,
+    bytes: usize,
+    lanes: HashMap<LaneKey, VecDeque<Position>>,
+    ready: BTreeSet<Position>,
+    /// Leases that end, and pauses that do.
+    due: BTreeSet<(Millis, Position)>,
+    leased: usize,
+    parked: BTreeMap<LaneKey, Parked>,
+    replays: BTreeMap<LaneKey, Replay>,
+    /// What of `parked` has changed since it was last written down.
+    parked_changes: BTreeSet<LaneKey>,
+}
+
+impl Progress {
+    /// A consumer that begins after a position.
+    pub(super) fn new(generation: u64, start: Position, rules: Definition, bounds: Bounds) -> Self {
+        Self {
+            rules,
+            bounds,
+            generation,
+            scanned: start,
+            known: start,
+            undone: BTreeSet::new(),
+            last_done: start,
+            failures: BTreeMap::new(),
+            items: BTreeMap::new(),
+            bytes: 0,
+            lanes: HashMap::new(),
+            ready: BTreeSet::new(),
+            due: BTreeSet::new(),
+            leased: 0,
+            parked: BTreeMap::new(),
+            replays: BTreeMap::new(),
+            parked_changes: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(super) fn rules(&self) -> &Definition {
+        &self.rules
+    }
+
+    /// From now on these rules are in force. What was read stays as it is.
+    pub(super) fn set_rules(&mut self, rules: Definition) {
+        self.rules = rules;
+    }
+
+    /// Everything up to here is acknowledged, parked or not wanted.
+    pub(super) fn checkpoint(&self) -> Position {
+        match self.undone.first() {
+            Some(first) => Position(first.0.saturating_sub(1)),
+            None => self.scanned.max(self.known),
+        }
+    }
+
+    /// Wanted events that are neither acknowledged nor parked, as far as the feed has been read: how many, and where
+    /// the rest begins.
+    pub(super) fn undone(&self) -> (u64, Position) {
+        (self.undone.len() as u64, self.scanned.max(self.known))
+    }
+
+    /// The oldest event that is neither acknowledged nor parked, of those that are in memory.
+    pub(super) fn oldest(&self) -> Option<&RecordedEvent> {
+        let item = self.undone.first().and_then(|first| self.items.get(first));
+        item.map(|item| &item.event)
+    }
+
+    /// Leases that are out.
+    pub(super) fn leased(&self) -> usize {
+        self.leased
+    }
+
+    /// The members that hold leases, and how many.
+    pub(super) fn members(&self) -> BTreeMap<&str, usize> {
+        let mut members = BTreeMap::new();
+        for item in self.items.values() {
+            if let State::Leased { member, .. } = &item.state {
+                *members.entry(member.as_str()).or_default() += 1;
+            }
+        }
+        members
+    }
+
+    /// Where the feed is to be read on, and how many events there is room for. None while there is none.
+    pub(super) fn wants_more(&self) -> Option<(Position, usize)> {
+        let room = self.bounds.events.saturating_sub(self.items.len());
+        (room > 0 && self.bytes < self.bounds.bytes).then_some((self.scanned, room))
+    }
+
+    /// How many events can be delivered now.
+    pub(super) fn ready(&self) -> usize {
+        let room = (self.rules.concurrency as usize).saturating_sub(self.leased);
+        self.ready.len().min(room)
+    }
+
+    /// Takes a stretch of the feed, read from where [`Self::wants_more`] said.
+    pub(super) fn offer(&mut self, after: Position, events: Vec<RecordedEvent>, scanned: Position) {
+        if after != self.scanned {
+            // Somebody else was faster.
+            return;
+        }
+        for event in events {
+            let position = event.position;
+            let done = position <= self.known && !self.undone.contains(&position);
+            if done {
+                continue;
+            }
+            self.undone.insert(position);
+            let lane = self.lane_of(&event);
+            if self.parked.contains_key(&lane) {
+                self.follow_parked(&lane, position);
+                self.done(position);
+            } else {
+                self.push(lane, event, false);
+            }
+        }
+        self.scanned = self.scanned.max(scanned);
+    }
+
+    fn lane_of(&self, event: &RecordedEvent) -> LaneKey {
+        LaneKey {
+            aggregate: event.key.clone(),
+            alone: (self.rules.ordering == Order::None).then_some(event.version),
+        }
+    }
+
+    fn push(&mut self, lane: LaneKey, event: RecordedEvent, replayed: bool) {
+        let position = event.position;
+        self.bytes += event.payload.len();
+        let item = Item {
+            event,
+            state: State::Queued,
+            replayed,
+        };
+        self.items.insert(position, item);
+        let places = self.lanes.entry(lane).or_default();
+        places.push_back(position);
+        if places.len() == 1 {
+            self.make_ready(position);
+        }
+    }
+
+    fn make_ready(&mut self, position: Position) {
+        if let Some(item) = self.items.get_mut(&position) {
+            item.state = State::Ready;
+            self.ready.insert(position);
+        }
+    }
+
+    /// Leases what is ready, oldest first.
+    pub(super) fn lease(&mut self, member: &str, most: usize, now: Now) -> Vec<Delivered> {
+        self.expire(now);
+        let mut delivered = Vec::new();
+        while delivered.len() < most && self.leased < self.rules.concurrency as usize {
+            let Some(position) = self.ready.pop_first() else { break };
+            let Some(item) = self.items.get_mut(&position) else { continue };
+            let failures = self.failures.get(&position);
+            let attempt = failures.map_or(0, |failures| failures.attempts) + 1;
+            let until = now.steady + self.rules.ack_deadline_ms;
+            item.state = State::Leased {
+                member: member.to_owned(),
+                attempt,
+                until,
+            };
+            self.due.insert((until, position));
+            self.leased += 1;
+            delivered.push(Delivered {
+                lease: LeaseId {
+                    generation: self.generation,
+                    position,
+                    attempt,
+                },
+                last_error: failures.map(|failures| failures.error.clone()),
+                event: item.event.clone(),
+            });
+        }
+        delivered
+    }
+
+    /// When the next lease ends, or the next pause, by the steady clock.
+    pub(super) fn next_due(&self) -> Option<Millis> {
+        self.due.first().map(|(at, _)| *at)
+    }
+}

@@ -1,0 +1,233 @@
+//! How a delivery ends: acknowledged, refused by its member, or run out.
+
+use super::{Failures, Item, LaneKey, Now, Progress, State};
+use crate::{
+    consumers::lease::{LeaseId, LeaseRefused},
+    vocabulary::{Millis, Position},
+};
+
+/// What is kept of a reason, bytes.
+const ERROR_BYTES: usize = 1_024;
+
+/// What a member says of an event that it could not handle.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why, for people.
+    pub reason: String,
+    /// When to try again; none for the consumer's own pause.
+    pub delay_ms: Option<Millis>,
+    /// Whether there is no use in trying again.
+    pub park: bool,
+}
+
+impl Progress {
+    /// Ends a lease well. False when it was acknowledged before, of which the member may not have heard.
+    pub(in crate::consumers) fn ack(&mut self, lease: LeaseId, member: &str, now: Now) -> Result<bool, LeaseRefused> {
+        self.expire(now);
+        match self.check(lease, member) {
+            Err(LeaseRefused::Settled) => Ok(false),
+            Err(refused) => Err(refused),
+            Ok(()) => {
+                self.settle(lease.position);
+                Ok(true)
+            }
+        }
+    }
+
+    /// Ends a lease badly: the event is delivered again after a pause, or parked.
+    pub(in crate::consumers) fn nack(
+        &mut self,
+        lease: LeaseId,
+        member: &str,
+        refusal: &Refusal,
+        now: Now,
+    ) -> Result<(), LeaseRefused> {
+        self.expire(now);
+        self.check(lease, member)?;
+        self.unlease(lease.position);
+        self.fail(lease.position, refusal, now);
+        Ok(())
+    }
+
+    /// Gives a lease the whole time again, from now on.
+    pub(in crate::consumers) fn extend(&mut self, lease: LeaseId, member: &str, now: Now) -> Result<(), LeaseRefused> {
+        self.expire(now);
+        self.check(lease, member)?;
+        let later = now.steady + self.rules.ack_deadline_ms;
+        let item = self.items.get_mut(&lease.position);
+        if let Some(State::Leased { until, .. }) = item.map(|item| &mut item.state) {
+            self.due.remove(&(*until, lease.position));
+            *until = later;
+            self.due.insert((later, lease.position));
+        }
+        Ok(())
+    }
+
+    fn check(&self, lease: LeaseId, member: &str) -> Result<(), LeaseRefused> {
+        let position = lease.position;
+        if lease.generation != self.generation {
+            return Err(LeaseRefused::OtherGeneration);
+        }
+        let Some(item) = self.items.get(&position) else {
+            return Err(if self.undone.contains(&position) {
+                // Given out by an earlier life of the process, and not read again yet.
+                LeaseRefused::Expired
+            } else if self.parked.values().any(|parked| parked.position == position) {
+                LeaseRefused::Parked
+            } else if position <= self.scanned.max(self.known) {
+                LeaseRefused::Settled
+            } else {
+                LeaseRefused::NotLeased
+            });
+        };
+        match &item.state {
+            State::Leased { member: holder, attempt, .. } if *attempt == lease.attempt => {
+                if holder == member {
+                    return Ok(());
+                }
+                Err(LeaseRefused::OtherMember {
+                    holder: holder.clone(),
+                })
+            }
+            State::Queued => Err(LeaseRefused::NotLeased),
+            State::Leased { .. } | State::Waiting(_) | State::Ready => Err(self.never_or_no_more(lease)),
+        }
+    }
+
+    /// An attempt up to the last one that failed has run out; another one was never made.
+    fn never_or_no_more(&self, lease: LeaseId) -> LeaseRefused {
+        let failed = self.failures.get(&lease.position);
+        let attempts = failed.map_or(0, |failures| failures.attempts);
+        if lease.attempt <= attempts {
+            LeaseRefused::Expired
+        } else {
+            LeaseRefused::NotLeased
+        }
+    }
+
+    /// Takes back what is leased for too long, and wakes what has waited. True when anything changed that is kept.
+    pub(in crate::consumers) fn expire(&mut self, now: Now) -> bool {
+        let mut changed = false;
+        while let Some((at, position)) = self.due.first().copied().filter(|(at, _)| *at <= now.steady) {
+            self.due.remove(&(at, position));
+            let Some(item) = self.items.get_mut(&position) else { continue };
+            let state = std::mem::replace(&mut item.state, State::Queued);
+            if let State::Leased { member, .. } = state {
+                self.leased = self.leased.saturating_sub(1);
+                let within = self.rules.ack_deadline_ms;
+                let refusal = Refusal {
+                    reason: format!("member `{member}` did not acknowledge it within {within} ms"),
+                    delay_ms: Some(0),
+                    park: false,
+                };
+                self.fail(position, &refusal, now);
+                changed = true;
+            } else {
+                self.make_ready(position);
+            }
+        }
+        changed
+    }
+
+    fn unlease(&mut self, position: Position) {
+        let item = self.items.get_mut(&position);
+        if let Some(Item { state, .. }) = item
+            && let State::Leased { until, .. } = std::mem::replace(state, State::Queued)
+        {
+            self.due.remove(&(until, position));
+            self.leased = self.leased.saturating_sub(1);
+        }
+    }
+
+    /// One more attempt has failed.
+    fn fail(&mut self, position: Position, refusal: &Refusal, now: Now) {
+        let failures = self.failures.entry(position).or_insert_with(|| Failures {
+            attempts: 0,
+            error: String::new(),
+        });
+        failures.attempts = failures.attempts.saturating_add(1);
+        failures.error = shortened(&refusal.reason);
+        let (attempts, error) = (failures.attempts, failures.error.clone());
+        let last = refusal.park || attempts >= self.rules.retry.attempts;
+        let Some(lane) = self.items.get(&position).map(|item| self.lane_of(&item.event)) else {
+            return;
+        };
+        let room = self.parked.contains_key(&lane) || self.parked.len() < self.bounds.parked;
+        if last && room {
+            self.park(&lane, attempts, error, now.wall);
+            return;
+        }
+        // Without room to park it, it is tried for ever, as seldom as may be.
+        let own = self.rules.retry.pause_ms(attempts);
+        let delay = if last {
+            self.rules.retry.longest_pause_ms
+        } else {
+            refusal.delay_ms.unwrap_or(own)
+        };
+        if delay == 0 {
+            self.make_ready(position);
+        } else if let Some(item) = self.items.get_mut(&position) {
+            let until = now.steady.saturating_add(delay);
+            item.state = State::Waiting(until);
+            self.due.insert((until, position));
+        }
+    }
+
+    /// An event is acknowledged: its lane goes on.
+    fn settle(&mut self, position: Position) {
+        self.unlease(position);
+        let Some(item) = self.take(position) else { return };
+        let lane = self.lane_of(&item.event);
+        if item.replayed {
+            self.replayed(&lane, item.event.version);
+        } else {
+            self.done(position);
+        }
+        self.advance(&lane, position);
+    }
+
+    /// Takes an event out of memory.
+    pub(super) fn take(&mut self, position: Position) -> Option<Item> {
+        let item = self.items.remove(&position)?;
+        self.bytes = self.bytes.saturating_sub(item.event.payload.len());
+        self.ready.remove(&position);
+        if let State::Waiting(at) | State::Leased { until: at, .. } = item.state {
+            self.due.remove(&(at, position));
+        }
+        self.failures.remove(&position);
+        Some(item)
+    }
+
+    /// Takes note that an event of the feed needs nothing any more.
+    pub(super) fn done(&mut self, position: Position) {
+        self.undone.remove(&position);
+        self.failures.remove(&position);
+        self.last_done = self.last_done.max(position);
+    }
+
+    /// The first of a lane is gone.
+    fn advance(&mut self, lane: &LaneKey, gone: Position) {
+        let Some(places) = self.lanes.get_mut(lane) else { return };
+        if places.front() == Some(&gone) {
+            places.pop_front();
+        }
+        match places.front().copied() {
+            Some(next) => self.make_ready(next),
+            None => {
+                self.lanes.remove(lane);
+                self.end_replay_if_drained(lane);
+            }
+        }
+    }
+}
+
+fn shortened(reason: &str) -> String {
+    if reason.len() <= ERROR_BYTES {
+        return reason.to_owned();
+    }
+    let mut end = ERROR_BYTES;
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}…", reason.get(..end).unwrap_or_default())
+}

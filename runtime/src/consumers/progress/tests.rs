@@ -1,0 +1,514 @@
+//! Random schedules of events, deliveries, answers, time, restarts and replays against a model that only remembers what was
+//! said: nothing is lost, an aggregate's events come in order and one at a time, and nothing is delivered more often than
+//! attempts, restarts and replays explain.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    consumers::{
+        definition::Retry,
+        lease::LeaseRefused,
+        progress::{parked::ParkedRefused, settle::Refusal},
+    },
+    vocabulary::{AggregateId, AggregateType, CommandName, EventType, ModuleDigest, Origin},
+};
+
+const ATTEMPTS: u32 = 3;
+const DEADLINE: Millis = 100;
+
+fn event(aggregate: u8, version: u64, position: u64) -> RecordedEvent {
+    RecordedEvent {
+        key: AggregateKey::new(
+            AggregateType::parse("account").unwrap(),
+            AggregateId::parse(&format!("a{aggregate}")).unwrap(),
+        ),
+        version: Version(version),
+        position: Position(position),
+        event_type: EventType::parse("happened").unwrap(),
+        schema: 1,
+        recorded_at: position,
+        payload: Bytes::from_static(b"{}"),
+        origin: Arc::new(Origin {
+            command: CommandName::parse("do").unwrap(),
+            command_id: "c".into(),
+            correlation_id: "c".into(),
+            causation_id: None,
+            actor: None,
+            traceparent: None,
+            module: ModuleDigest([0; 32]),
+        }),
+    }
+}
+
+fn rules(ordering: Order, concurrency: u32) -> Definition {
+    Definition {
+        ack_deadline_ms: DEADLINE,
+        retry: Retry {
+            attempts: ATTEMPTS,
+            first_pause_ms: 10,
+            longest_pause_ms: 40,
+        },
+        concurrency,
+        ordering,
+        ..Definition::default()
+    }
+}
+
+const BOUNDS: Bounds = Bounds {
+    events: 6,
+    bytes: 1_000,
+    parked: 2,
+};
+
+#[derive(Debug, Clone)]
+enum Step {
+    Publish { aggregate: u8, wanted: bool },
+    Read { events: usize },
+    Fetch { member: u8, most: usize },
+    Ack { which: usize },
+    Nack { which: usize, delay: Option<Millis>, park: bool },
+    Extend { which: usize },
+    Stale { which: usize },
+    Pass { millis: Millis },
+    Save,
+    Restart,
+    Replay { which: usize },
+    Skip { which: usize },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0..3_u8, prop::bool::weighted(0.8)).prop_map(|(aggregate, wanted)| Step::Publish { aggregate, wanted }),
+        6 => (1..4_usize).prop_map(|events| Step::Read { events }),
+        6 => (0..3_u8, 1..4_usize).prop_map(|(member, most)| Step::Fetch { member, most }),
+        6 => (0..8_usize).prop_map(|which| Step::Ack { which }),
+        4 => (0..8_usize, prop::option::of(0..30_u64), prop::bool::weighted(0.2))
+            .prop_map(|(which, delay, park)| Step::Nack { which, delay, park }),
+        1 => (0..8_usize).prop_map(|which| Step::Extend { which }),
+        1 => (0..8_usize).prop_map(|which| Step::Stale { which }),
+        3 => (1..120_u64).prop_map(|millis| Step::Pass { millis }),
+        3 => Just(Step::Save),
+        1 => Just(Step::Restart),
+        2 => (0..3_usize).prop_map(|which| Step::Replay { which }),
+        1 => (0..3_usize).prop_map(|which| Step::Skip { which }),
+    ]
+}
+
+/// What an answer was given for, and what was left out.
+#[derive(Debug, Clone, Default)]
+struct Said {
+    acked: BTreeSet<Position>,
+    skipped: BTreeSet<Position>,
+}
+
+#[derive(Debug)]
+struct Lease {
+    delivered: Delivered,
+    member: String,
+    until: Millis,
+}
+
+struct World {
+    progress: Progress,
+    rules: Definition,
+    log: Vec<(RecordedEvent, bool)>,
+    now: Millis,
+    said: Said,
+    out: Vec<Lease>,
+    ended: Vec<(LeaseId, String)>,
+    deliveries: BTreeMap<Position, u32>,
+    /// What may have begun the attempts of an event anew.
+    renewals: u32,
+    saved: (Record, BTreeMap<LaneKey, Parked>, Said),
+}
+
+impl World {
+    fn new(ordering: Order, concurrency: u32) -> Self {
+        let rules = rules(ordering, concurrency);
+        let progress = Progress::new(1, Position(0), rules.clone(), BOUNDS);
+        let saved = (progress.record(), BTreeMap::new(), Said::default());
+        Self {
+            progress,
+            rules,
+            log: Vec::new(),
+            now: 0,
+            said: Said::default(),
+            out: Vec::new(),
+            ended: Vec::new(),
+            deliveries: BTreeMap::new(),
+            renewals: 1,
+            saved,
+        }
+    }
+
+    fn time(&self) -> Now {
+        Now {
+            steady: self.now,
+            wall: self.now,
+        }
+    }
+
+    fn run(&mut self, step: &Step) {
+        match step {
+            Step::Publish { aggregate, wanted } => self.publish(*aggregate, *wanted),
+            Step::Read { events } => self.read(*events),
+            Step::Fetch { member, most } => self.fetch(&format!("m{member}"), *most),
+            Step::Ack { which } => self.ack(*which),
+            Step::Nack { which, delay, park } => self.nack(*which, *delay, *park),
+            Step::Extend { which } => self.extend(*which),
+            Step::Stale { which } => self.stale(*which),
+            Step::Pass { millis } => self.pass(*millis),
+            Step::Save => self.save(),
+            Step::Restart => self.restart(),
+            Step::Replay { which } => self.replay(*which),
+            Step::Skip { which } => self.skip(*which),
+        }
+        let last = self.log.len() as u64;
+        assert!(self.progress.checkpoint() <= Position(last));
+        assert!(self.progress.leased() <= self.rules.concurrency as usize);
+        assert_eq!(self.progress.leased(), self.out.len());
+        for position in (1..=self.progress.checkpoint().0).map(Position) {
+            assert!(self.is_done(position), "the checkpoint is past {position:?}");
+        }
+    }
+
+    fn is_done(&self, position: Position) -> bool {
+        let (event, wanted) = &self.log[position.0 as usize - 1];
+        !wanted
+            || self.said.acked.contains(&position)
+            || self.said.skipped.contains(&position)
+            || self.is_parked(event)
+    }
+
+    fn is_parked(&self, event: &RecordedEvent) -> bool {
+        let parked = self.progress.parked_lane(&self.progress.lane_of(event));
+        parked.is_some_and(|parked| event.version >= parked.first && event.position <= parked.through)
+    }
+
+    fn publish(&mut self, aggregate: u8, wanted: bool) {
+        let id = format!("a{aggregate}");
+        let of_aggregate = self.log.iter().filter(|(event, _)| event.key.aggregate_id.as_str() == id);
+        let version = of_aggregate.count() as u64 + 1;
+        let position = self.log.len() as u64 + 1;
+        self.log.push((event(aggregate, version, position), wanted));
+    }
+
+    fn read(&mut self, most: usize) {
+        for read in self.progress.wanted_for_replays() {
+            let lane = self.log.iter().filter(|(event, wanted)| {
+                *wanted && event.key == read.lane.aggregate && event.version >= read.from && event.position <= read.through
+            });
+            let lane = lane.filter(|(event, _)| read.lane.alone.is_none_or(|alone| alone == event.version));
+            let mut events: Vec<_> = lane.map(|(event, _)| event.clone()).collect();
+            let all = events.len() <= most;
+            events.truncate(most);
+            let next = events.last().map(|event| event.version.plus(1)).filter(|_| !all);
+            self.progress.offer_replay(&read, events, next);
+        }
+        if let Some((after, room)) = self.progress.wants_more() {
+            let stretch: Vec<_> = self.log.iter().skip(after.0 as usize).take(most.min(room)).collect();
+            let scanned = stretch.last().map_or(after, |(event, _)| event.position);
+            let events = stretch.iter().filter(|(_, wanted)| *wanted).map(|(event, _)| event.clone());
+            let events = events.collect();
+            self.progress.offer(after, events, scanned);
+        }
+    }
+
+    fn fetch(&mut self, member: &str, most: usize) {
+        let delivered = self.progress.lease(member, most, self.time());
+        assert!(delivered.len() <= most);
+        for delivered in delivered {
+            let event = &delivered.event;
+            let position = event.position;
+            assert!(!self.said.acked.contains(&position), "{position:?} was acknowledged");
+            assert!(!self.said.skipped.contains(&position), "{position:?} was skipped");
+            if self.rules.ordering == Order::Aggregate {
+                let held = self.out.iter().any(|lease| lease.delivered.event.key == event.key);
+                assert!(!held, "another event of {} is out", event.key);
+                for (earlier, wanted) in &self.log {
+                    let is_before = earlier.key == event.key && earlier.version < event.version;
+                    let done = self.said.acked.contains(&earlier.position)
+                        || self.said.skipped.contains(&earlier.position);
+                    assert!(!is_before || !wanted || done, "{earlier:?} comes first");
+                }
+            }
+            let times = self.deliveries.entry(position).or_default();
+            *times += 1;
+            // With no room to park more, an event is tried on.
+            let bound = ATTEMPTS * self.renewals;
+            let crowded = self.progress.parked().count() >= BOUNDS.parked;
+            assert!(*times <= bound || crowded, "{position:?} was delivered {times} times");
+            self.out.push(Lease {
+                delivered,
+                member: member.to_owned(),
+                until: self.now + DEADLINE,
+            });
+        }
+    }
+
+    fn pick(&mut self, which: usize) -> Option<Lease> {
+        (!self.out.is_empty()).then(|| self.out.swap_remove(which % self.out.len()))
+    }
+
+    fn ack(&mut self, which: usize) {
+        let Some(lease) = self.pick(which) else { return };
+        let id = lease.delivered.lease;
+        let other = self.progress.ack(id, "somebody else", self.time());
+        assert_eq!(
+            other,
+            Err(LeaseRefused::OtherMember {
+                holder: lease.member.clone()
+            })
+        );
+        assert_eq!(self.progress.ack(id, &lease.member, self.time()), Ok(true));
+        assert_eq!(self.progress.ack(id, &lease.member, self.time()), Ok(false));
+        self.said.acked.insert(id.position);
+        self.ended.push((id, lease.member));
+    }
+
+    fn nack(&mut self, which: usize, delay_ms: Option<Millis>, park: bool) {
+        let Some(lease) = self.pick(which) else { return };
+        let refusal = Refusal {
+            reason: "it does not work".into(),
+            delay_ms,
+            park,
+        };
+        let id = lease.delivered.lease;
+        self.progress.nack(id, &lease.member, &refusal, self.time()).unwrap();
+        self.ended.push((id, lease.member));
+    }
+
+    fn extend(&mut self, which: usize) {
+        if self.out.is_empty() {
+            return;
+        }
+        let (now, which) = (self.time(), which % self.out.len());
+        let lease = &mut self.out[which];
+        self.progress.extend(lease.delivered.lease, &lease.member, now).unwrap();
+        lease.until = now.steady + DEADLINE;
+    }
+
+    /// A lease that has ended does nothing any more.
+    fn stale(&mut self, which: usize) {
+        let Some((id, member)) = self.ended.get(which).cloned() else { return };
+        let held = self.out.iter().any(|lease| lease.delivered.lease == id && lease.member == member);
+        if held {
+            return;
+        }
+        let answer = self.progress.ack(id, &member, self.time());
+        let said = self.said.acked.contains(&id.position) || self.said.skipped.contains(&id.position);
+        match answer {
+            Ok(first) => assert!(!first && (said || self.is_done(id.position)), "{id:?}"),
+            Err(LeaseRefused::Settled) => panic!("{id:?}"),
+            Err(_) => {}
+        }
+    }
+
+    fn pass(&mut self, millis: Millis) {
+        self.now += millis;
+        let now = self.time();
+        self.progress.expire(now);
+        let (over, out): (Vec<_>, _) = std::mem::take(&mut self.out)
+            .into_iter()
+            .partition(|lease| lease.until <= now.steady);
+        self.out = out;
+        self.ended.extend(over.into_iter().map(|lease| (lease.delivered.lease, lease.member)));
+    }
+
+    fn save(&mut self) {
+        let changes = self.progress.take_parked_changes();
+        // The first attempt fails.
+        self.progress.parked_again(changes.into_iter().map(|(lane, _)| lane).collect());
+        for (lane, parked) in self.progress.take_parked_changes() {
+            match parked {
+                Some(parked) => drop(self.saved.1.insert(lane, parked)),
+                None => drop(self.saved.1.remove(&lane)),
+            }
+        }
+        self.saved.0 = self.progress.record();
+        self.saved.2 = self.said.clone();
+    }
+
+    fn restart(&mut self) {
+        let (record, parked, said) = self.saved.clone();
+        let encoded = postcard::to_stdvec(&record).unwrap();
+        let record: Record = postcard::from_bytes(&encoded).unwrap();
+        self.progress = Progress::restore(record, parked, self.rules.clone(), BOUNDS);
+        self.said = said;
+        self.ended.extend(self.out.drain(..).map(|lease| (lease.delivered.lease, lease.member)));
+        self.renewals += 1;
+    }
+
+    fn lane(&self, which: usize) -> Option<LaneKey> {
+        let lanes: Vec<_> = self.progress.parked().map(|(lane, _)| lane.clone()).collect();
+        (!lanes.is_empty()).then(|| lanes[which % lanes.len()].clone())
+    }
+
+    fn replay(&mut self, which: usize) {
+        let Some(lane) = self.lane(which) else { return };
+        let was = self.progress.parked_lane(&lane).is_some_and(|parked| parked.replaying);
+        let answer = self.progress.replay(&lane);
+        assert_eq!(answer, if was { Err(ParkedRefused::Replaying) } else { Ok(()) });
+        self.renewals += 1;
+    }
+
+    fn skip(&mut self, which: usize) {
+        let Some(lane) = self.lane(which) else { return };
+        let parked = self.progress.parked_lane(&lane).cloned().unwrap();
+        if parked.replaying {
+            assert_eq!(self.progress.skip(&lane, None), Err(ParkedRefused::Replaying));
+            return;
+        }
+        let of_lane: Vec<Position> = self
+            .log
+            .iter()
+            .filter(|(event, wanted)| *wanted && self.progress.lane_of(event) == lane && self.is_parked(event))
+            .map(|(event, _)| event.position)
+            .collect();
+        assert_eq!(of_lane.len() as u64, parked.count);
+        let upto = of_lane.first().filter(|_| which == 0 && of_lane.len() > 1).copied();
+        let version = upto.map(|position| self.log[position.0 as usize - 1].0.version);
+        self.progress.skip(&lane, version.map(|version| (version, 1))).unwrap();
+        match upto {
+            Some(first) => drop(self.said.skipped.insert(first)),
+            None => self.said.skipped.extend(of_lane),
+        }
+    }
+
+    /// Everything that can be done is done in the end.
+    fn finish(&mut self) {
+        self.pass(DEADLINE);
+        for _ in 0..10_000 {
+            for which in 0..BOUNDS.parked {
+                if let Some(lane) = self.lane(which)
+                    && self.progress.replay(&lane).is_ok()
+                {
+                    self.renewals += 1;
+                }
+            }
+            self.read(2);
+            self.fetch("last", 2);
+            while !self.out.is_empty() {
+                self.ack(0);
+            }
+            self.pass(50);
+            if self.progress.checkpoint().0 == self.log.len() as u64 && self.progress.parked().count() == 0 {
+                break;
+            }
+        }
+        for (event, wanted) in &self.log {
+            let done = self.said.acked.contains(&event.position) || self.said.skipped.contains(&event.position);
+            assert!(!wanted || done, "{event:?} was lost");
+        }
+        assert_eq!(self.progress.undone(), (0, Position(self.log.len() as u64)));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+    #[test]
+    fn nothing_is_lost_and_aggregates_are_in_order(
+        ordered in prop::bool::weighted(0.8),
+        concurrency in 1..5_u32,
+        steps in prop::collection::vec(step(), 1..120),
+    ) {
+        let ordering = if ordered { Order::Aggregate } else { Order::None };
+        let mut world = World::new(ordering, concurrency);
+        for step in &steps {
+            world.run(step);
+        }
+        world.finish();
+    }
+}
+
+fn world_with(events: &[u8]) -> World {
+    let mut world = World::new(Order::Aggregate, 10);
+    for aggregate in events {
+        world.publish(*aggregate, true);
+    }
+    world.read(6);
+    world
+}
+
+fn positions(world: &World) -> Vec<u64> {
+    world.out.iter().map(|lease| lease.delivered.event.position.0).collect()
+}
+
+#[test]
+fn a_poison_event_stops_only_its_aggregate() {
+    let mut world = world_with(&[0, 0, 1, 0, 1]);
+    world.fetch("m", 10);
+    assert_eq!(positions(&world), [1, 3]);
+    world.nack(0, None, true);
+    world.ack(0);
+    world.fetch("m", 10);
+    assert_eq!(positions(&world), [5]);
+    world.ack(0);
+    let lane = world.lane(0).unwrap();
+    let parked = world.progress.parked_lane(&lane).unwrap();
+    assert_eq!((parked.first, parked.count, parked.through), (Version(1), 3, Position(4)));
+    assert_eq!(world.progress.checkpoint(), Position(5));
+
+    // What comes later waits behind it, and all of it comes back in order.
+    world.publish(0, true);
+    world.read(6);
+    world.fetch("m", 10);
+    assert!(world.out.is_empty());
+    world.replay(0);
+    for expected in [1, 2, 4, 6] {
+        world.read(6);
+        world.fetch("m", 10);
+        assert_eq!(positions(&world), [expected]);
+        world.ack(0);
+    }
+    assert_eq!(world.progress.parked().count(), 0);
+}
+
+#[test]
+fn what_is_acknowledged_out_of_order_is_not_delivered_again() {
+    let mut world = world_with(&[0, 1, 2]);
+    world.fetch("m", 10);
+    world.ack(2);
+    world.ack(0);
+    world.save();
+    assert_eq!(world.progress.checkpoint(), Position(1));
+    world.restart();
+    assert_eq!(world.progress.checkpoint(), Position(1));
+    world.read(6);
+    world.fetch("n", 10);
+    assert_eq!(positions(&world), [2]);
+}
+
+#[test]
+fn leases_that_have_run_out_are_named() {
+    let mut world = world_with(&[0]);
+    world.fetch("m", 1);
+    let lease = world.out[0].delivered.lease;
+    let never = LeaseId { attempt: 2, ..lease };
+    let beyond = LeaseId {
+        position: Position(9),
+        ..lease
+    };
+    let elsewhere = LeaseId { generation: 9, ..lease };
+    for (lease, refused) in [
+        (never, LeaseRefused::NotLeased),
+        (beyond, LeaseRefused::NotLeased),
+        (elsewhere, LeaseRefused::OtherGeneration),
+    ] {
+        assert_eq!(world.progress.ack(lease, "m", world.time()), Err(refused));
+    }
+    world.pass(DEADLINE);
+    assert_eq!(world.progress.ack(lease, "m", world.time()), Err(LeaseRefused::Expired));
+    world.fetch("n", 1);
+    assert_eq!(world.out[0].delivered.lease.attempt, 2);
+    let error = world.out[0].delivered.last_error.clone().unwrap();
+    assert_eq!(error, "member `m` did not acknowledge it within 100 ms");
+    assert_eq!(world.progress.ack(lease, "m", world.time()), Err(LeaseRefused::Expired));
+}

@@ -1,0 +1,387 @@
+//! All consumers: creating, changing, deleting, and what is told of them.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use crate::{
+    aggregates::UniqueIds,
+    bus::Bus,
+    store::{AppendError, EventStore, ReadError},
+    vocabulary::{Clock, ConsumerName, LaneEpoch, Limits, Millis, Position},
+};
+
+use super::{
+    consumer::{Consumer, State},
+    definition::{Definition, Start},
+    error::ConsumerError,
+    journal::{self, Change, Described, Found, Recording, Skipped},
+    keeper::{self, Keeper, Kept},
+    progress::{Bounds, LaneKey, Now, Parked, Progress, Record},
+};
+
+/// The handle to all consumers.
+pub struct Consumers {
+    pub(super) store: Arc<dyn EventStore>,
+    pub(super) bus: Bus,
+    pub(super) limits: Arc<Limits>,
+    clock: Arc<dyn Clock>,
+    ids: UniqueIds,
+    attempts: AtomicU64,
+    begun: Instant,
+    keeper: Keeper,
+    /// Changes of definitions, one at a time.
+    changing: Mutex<()>,
+    known: RwLock<BTreeMap<ConsumerName, Arc<Consumer>>>,
+}
+
+/// A consumer as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Its name.
+    pub name: ConsumerName,
+    /// What it was asked to be.
+    pub definition: Definition,
+    /// Whether it delivers nothing at the moment.
+    pub paused: bool,
+    /// When its definition was last changed, by the wall clock.
+    pub changed_at: Millis,
+    /// Everything up to here is acknowledged, parked or not wanted.
+    pub checkpoint: Position,
+    /// Leases that are out, by member.
+    pub leases: BTreeMap<String, usize>,
+    /// Aggregates with parked events.
+    pub parked_aggregates: usize,
+    /// Parked events of all of them.
+    pub parked_events: u64,
+}
+
+/// What has been kept of the consumers, by name.
+type Rows = BTreeMap<ConsumerName, (Option<Record>, BTreeMap<LaneKey, Parked>)>;
+
+impl Consumers {
+    /// Reads what is kept of every consumer.
+    ///
+    /// # Errors
+    /// [`ConsumerError::NotRead`] when a row or a definition does not check out, [`ConsumerError::NotWritten`] when the
+    /// system gives no thread.
+    pub fn open(
+        store: &Arc<dyn EventStore>,
+        bus: &Bus,
+        clock: &Arc<dyn Clock>,
+        limits: &Arc<Limits>,
+    ) -> Result<Self, ConsumerError> {
+        let unavailable = |error: std::io::Error| {
+            ConsumerError::from(ReadError::Unavailable {
+                reason: error.to_string(),
+            })
+        };
+        let consumers = Self {
+            store: Arc::clone(store),
+            bus: bus.clone(),
+            limits: Arc::clone(limits),
+            clock: Arc::clone(clock),
+            ids: UniqueIds::new().map_err(unavailable)?,
+            attempts: AtomicU64::new(0),
+            begun: Instant::now(),
+            keeper: Keeper::start(store).map_err(unavailable)?,
+            changing: Mutex::default(),
+            known: RwLock::default(),
+        };
+        let mut rows = consumers.read_rows()?;
+        for name in journal::names(&**store)? {
+            let kept = rows.remove(&name).unwrap_or_default();
+            match journal::find(&**store, &name)? {
+                Some(found) if !found.deleted => consumers.take_up(name, found, kept),
+                _ => drop(rows.insert(name, kept)),
+            }
+        }
+        for (name, (_, parked)) in rows {
+            consumers.forget(&name, parked.keys());
+        }
+        Ok(consumers)
+    }
+
+    fn read_rows(&self) -> Result<Rows, ReadError> {
+        let mut rows = Rows::new();
+        for row in self.store.consumer_rows()? {
+            let (name, kept) = keeper::read_row(&row)?;
+            let of_consumer = rows.entry(name).or_default();
+            match kept {
+                Kept::Progress(record) => of_consumer.0 = Some(record),
+                Kept::Parked(lane, parked) => drop(of_consumer.1.insert(lane, parked)),
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Goes on where the last process was. What belongs to an earlier generation is none of this one's business.
+    fn take_up(&self, name: ConsumerName, found: Found, kept: (Option<Record>, BTreeMap<LaneKey, Parked>)) {
+        let (record, mut parked) = kept;
+        let described = found.described;
+        let stale: Vec<LaneKey> = parked
+            .extract_if(.., |_, parked| parked.generation != described.generation)
+            .map(|(lane, _)| lane)
+            .collect();
+        let rules = described.definition.clone();
+        let record = record.filter(|record| record.generation == described.generation);
+        let mut progress = match record {
+            Some(record) => Progress::restore(record, parked, rules, self.bounds()),
+            None => Progress::new(described.generation, described.start, rules, self.bounds()),
+        };
+        progress.parked_again(stale);
+        let consumer = Consumer::new(name.clone(), progress, described, found.changed_at);
+        self.write_known().insert(name, Arc::new(consumer));
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds {
+            events: self.limits.consumer_events,
+            bytes: self.limits.consumer_bytes,
+            parked: self.limits.parked_aggregates,
+        }
+    }
+
+    /// The times.
+    pub(super) fn now(&self) -> Now {
+        Now {
+            steady: u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            wall: self.clock.now(),
+        }
+    }
+
+    pub(super) fn find(&self, name: &ConsumerName) -> Result<Arc<Consumer>, ConsumerError> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(name).cloned().ok_or_else(|| ConsumerError::Unknown(name.clone()))
+    }
+
+    fn write_known(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<ConsumerName, Arc<Consumer>>> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One change of a definition at a time.
+    pub(super) fn change(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes a change down, now or after a while.
+    pub(super) fn keep(&self, consumer: &Arc<Consumer>) {
+        self.keeper.want(consumer);
+    }
+
+    fn record(&self, name: &ConsumerName, change: Change, described: &Described) -> Result<Millis, AppendError> {
+        self.record_with(name, change, described, None)
+    }
+
+    pub(super) fn record_with(
+        &self,
+        name: &ConsumerName,
+        change: Change,
+        described: &Described,
+        skipped: Option<Skipped>,
+    ) -> Result<Millis, AppendError> {
+        let now = self.clock.now();
+        let recording = Recording {
+            name,
+            change,
+            described,
+            skipped,
+            now,
+            command_id: self.ids.draw(),
+            attempt: LaneEpoch(self.attempts.fetch_add(1, Ordering::Relaxed)),
+        };
+        journal::record(&self.store, recording)?;
+        tracing::info!(consumer = %name, ?change, "consumer");
+        Ok(now)
+    }
+
+    /// Creates a consumer that begins there, or changes the one there is, which goes on where it is. It blocks. True when
+    /// it is new; none when nothing had to change.
+    ///
+    /// # Errors
+    /// [`ConsumerError`].
+    pub fn put(
+        &self,
+        name: &ConsumerName,
+        definition: Definition,
+        start: Start,
+    ) -> Result<Option<bool>, ConsumerError> {
+        definition.check()?;
+        let _changing = self.change();
+        match self.find(name) {
+            Ok(consumer) => self.change_definition(&consumer, definition),
+            Err(_) => self.create(name, definition, start).map(Some),
+        }
+    }
+
+    fn create(&self, name: &ConsumerName, definition: Definition, start: Start) -> Result<bool, ConsumerError> {
+        let limit = self.limits.consumers;
+        if self.write_known().len() >= limit {
+            return Err(ConsumerError::TooMany { limit });
+        }
+        // Its name may have been used before: versions, and so generations, go on.
+        let before = journal::find(&*self.store, name)?;
+        let described = Described {
+            definition: definition.clone(),
+            paused: false,
+            generation: before.map_or(0, |found| found.version.0) + 1,
+            start: self.position_of(start)?,
+        };
+        let changed_at = self.record(name, Change::Created, &described)?;
+        let progress = Progress::new(described.generation, described.start, definition, self.bounds());
+        let consumer = Arc::new(Consumer::new(name.clone(), progress, described, changed_at));
+        self.write_known().insert(name.clone(), consumer);
+        Ok(true)
+    }
+
+    fn change_definition(
+        &self,
+        consumer: &Arc<Consumer>,
+        definition: Definition,
+    ) -> Result<Option<bool>, ConsumerError> {
+        let name = &consumer.name;
+        let mut described = consumer.lock().described.clone();
+        if definition.ordering != described.definition.ordering {
+            return Err(ConsumerError::OrderingFixed(name.clone()));
+        }
+        if definition == described.definition {
+            return Ok(None);
+        }
+        described.definition = definition;
+        let changed_at = self.record(name, Change::Changed, &described)?;
+        let mut state = consumer.lock();
+        state.progress.set_rules(described.definition.clone());
+        state.described = described;
+        state.changed_at = changed_at;
+        drop(state);
+        consumer.wake();
+        Ok(Some(false))
+    }
+
+    /// Deletes a consumer with everything that is kept of it. It blocks.
+    ///
+    /// # Errors
+    /// [`ConsumerError`].
+    pub fn delete(&self, name: &ConsumerName) -> Result<(), ConsumerError> {
+        let _changing = self.change();
+        let consumer = self.find(name)?;
+        let described = consumer.lock().described.clone();
+        self.record(name, Change::Deleted, &described)?;
+        self.write_known().remove(name);
+        let mut state = consumer.lock();
+        state.deleted = true;
+        let lanes: Vec<LaneKey> = state.progress.parked().map(|(lane, _)| lane.clone()).collect();
+        drop(state);
+        consumer.wake();
+        self.forget(name, lanes.iter());
+        Ok(())
+    }
+
+    /// Takes away what is kept of a consumer that is no more. What stays behind is of a generation that is over.
+    fn forget<'a>(&self, name: &ConsumerName, lanes: impl Iterator<Item = &'a LaneKey>) {
+        if let Err(error) = self.store.save_consumers(&keeper::removals(name, lanes)) {
+            tracing::warn!(%error, consumer = %name, "what was kept of a deleted consumer stays until the next start");
+        }
+    }
+
+    /// Stops delivering, or goes on. What is leased can be acknowledged meanwhile. It blocks.
+    ///
+    /// # Errors
+    /// [`ConsumerError`].
+    pub fn pause(&self, name: &ConsumerName, paused: bool) -> Result<(), ConsumerError> {
+        let _changing = self.change();
+        let consumer = self.find(name)?;
+        let mut described = consumer.lock().described.clone();
+        if described.paused == paused {
+            return Ok(());
+        }
+        described.paused = paused;
+        let change = if paused { Change::Paused } else { Change::Resumed };
+        let changed_at = self.record(name, change, &described)?;
+        let mut state = consumer.lock();
+        state.described = described;
+        state.changed_at = changed_at;
+        drop(state);
+        consumer.wake();
+        Ok(())
+    }
+
+    /// Begins anew elsewhere: leases and parked events of before are void. It blocks.
+    ///
+    /// # Errors
+    /// [`ConsumerError`].
+    pub fn reset(&self, name: &ConsumerName, start: Start) -> Result<(), ConsumerError> {
+        let _changing = self.change();
+        let consumer = self.find(name)?;
+        let before = journal::find(&*self.store, name)?;
+        let mut described = consumer.lock().described.clone();
+        described.start = self.position_of(start)?;
+        described.generation = before.map_or(described.generation, |found| found.version.0) + 1;
+        let changed_at = self.record(name, Change::Reset, &described)?;
+        let rules = described.definition.clone();
+        let mut state = consumer.lock();
+        let lanes: Vec<LaneKey> = state.progress.parked().map(|(lane, _)| lane.clone()).collect();
+        state.progress = Progress::new(described.generation, described.start, rules, self.bounds());
+        state.progress.parked_again(lanes);
+        state.described = described;
+        state.changed_at = changed_at;
+        state.changed();
+        drop(state);
+        consumer.wake();
+        self.keep(&consumer);
+        Ok(())
+    }
+
+    /// Every name.
+    #[must_use]
+    pub fn names(&self) -> Vec<ConsumerName> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.keys().cloned().collect()
+    }
+
+    /// A consumer as it stands.
+    ///
+    /// # Errors
+    /// [`ConsumerError::Unknown`].
+    pub fn status(&self, name: &ConsumerName) -> Result<Status, ConsumerError> {
+        let consumer = self.find(name)?;
+        let mut state = consumer.lock();
+        if state.progress.expire(self.now()) {
+            state.changed();
+            self.keep(&consumer);
+        }
+        Ok(status_of(name, &state))
+    }
+
+    /// Writes down what is not yet, and ends the thread that does. Call it before the store is closed.
+    pub fn stop(&self) {
+        self.keeper.stop();
+    }
+}
+
+fn status_of(name: &ConsumerName, state: &State) -> Status {
+    let progress = &state.progress;
+    let members = progress.members().into_iter();
+    Status {
+        name: name.clone(),
+        definition: state.described.definition.clone(),
+        paused: state.described.paused,
+        changed_at: state.changed_at,
+        checkpoint: progress.checkpoint(),
+        leases: members.map(|(member, leases)| (member.to_owned(), leases)).collect(),
+        parked_aggregates: progress.parked().count(),
+        parked_events: progress.parked().map(|(_, parked)| parked.count).sum(),
+    }
+}
+
+impl fmt::Debug for Consumers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumers").field("known", &self.names()).finish_non_exhaustive()
+    }
+}

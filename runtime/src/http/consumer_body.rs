@@ -1,0 +1,207 @@
+//! What a consumer is asked to be, as JSON.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    consumers::{Definition, Order, Retry, Start},
+    store::FeedFilter,
+    vocabulary::{Cursor, InvalidName, Millis, json_problem, shown},
+};
+
+use super::{
+    app::{App, Running},
+    cloudevent::{parse_rfc3339, rfc3339},
+    feed::{check_filter, place},
+    problem::Problem,
+};
+
+/// The body of `PUT /v1/consumers/{name}`. What is left out has its default.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct DefinitionBody {
+    filter: FilterBody,
+    start: Option<Value>,
+    batch: Option<u32>,
+    ack_deadline_ms: Option<Millis>,
+    retry: RetryBody,
+    concurrency: Option<u32>,
+    ordering: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FilterBody {
+    types: Vec<String>,
+    event_types: Vec<String>,
+    id_prefix: Option<String>,
+    actor: Option<String>,
+    since: Option<String>,
+    until: Option<String>,
+    include_system: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RetryBody {
+    attempts: Option<u32>,
+    first_pause_ms: Option<Millis>,
+    longest_pause_ms: Option<Millis>,
+}
+
+/// The body of `POST /v1/consumers/{name}/reset`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ResetBody {
+    pub(super) start: Value,
+}
+
+/// Reads a body. An empty one is `{}`.
+pub(super) fn read<T: serde::de::DeserializeOwned>(body: &[u8], what: &str, example: &str) -> Result<T, Problem> {
+    let body = if body.is_empty() { b"{}" } else { body };
+    serde_json::from_slice(body).map_err(|error| {
+        let detail = format!("{what} cannot be read: {}", json_problem(&error, body));
+        Problem::malformed(detail, format!("send for example `{example}`"))
+    })
+}
+
+impl DefinitionBody {
+    /// The definition, and where a new consumer begins.
+    pub(super) async fn into_definition(
+        self,
+        app: &App,
+        running: &Running,
+    ) -> Result<(Definition, Start), Problem> {
+        let usual = Definition::default();
+        let start = match self.start {
+            Some(start) => start_of(&start, running).await?,
+            None => Start::Beginning,
+        };
+        let definition = Definition {
+            filter: self.filter.into_filter(app)?,
+            batch: self.batch.unwrap_or(usual.batch),
+            ack_deadline_ms: self.ack_deadline_ms.unwrap_or(usual.ack_deadline_ms),
+            retry: self.retry.into_retry(),
+            concurrency: self.concurrency.unwrap_or(usual.concurrency),
+            ordering: self.ordering.as_deref().map_or(Ok(usual.ordering), ordering_of)?,
+        };
+        Ok((definition, start))
+    }
+}
+
+impl FilterBody {
+    fn into_filter(self, app: &App) -> Result<FeedFilter, Problem> {
+        let filter = FeedFilter {
+            aggregate_types: names(&self.types)?,
+            event_types: names(&self.event_types)?,
+            id_prefix: self.id_prefix,
+            actor: self.actor,
+            since: self.since.as_deref().map(|text| time("filter.since", text)).transpose()?,
+            until: self.until.as_deref().map(|text| time("filter.until", text)).transpose()?,
+            include_system: self.include_system,
+        };
+        check_filter(&filter, app.limits())?;
+        Ok(filter)
+    }
+}
+
+impl RetryBody {
+    fn into_retry(self) -> Retry {
+        let usual = Retry::default();
+        let first_pause_ms = self.first_pause_ms.unwrap_or(usual.first_pause_ms);
+        Retry {
+            attempts: self.attempts.unwrap_or(usual.attempts),
+            first_pause_ms,
+            longest_pause_ms: self
+                .longest_pause_ms
+                .unwrap_or(usual.longest_pause_ms.max(first_pause_ms)),
+        }
+    }
+}
+
+fn names<T: std::str::FromStr<Err = InvalidName>>(texts: &[String]) -> Result<Vec<T>, Problem> {
+    let names: Result<_, InvalidName> = texts.iter().map(|text| text.parse()).collect();
+    Ok(names?)
+}
+
+fn time(name: &str, text: &str) -> Result<Millis, Problem> {
+    parse_rfc3339(text).ok_or_else(|| {
+        let found = shown(text);
+        let detail = format!("`{name}` is `{found}`, which is not a time of RFC 3339");
+        Problem::malformed(detail, "write it like `2026-11-21T08:30:00Z`").with("found", found)
+    })
+}
+
+fn ordering_of(text: &str) -> Result<Order, Problem> {
+    match text {
+        "aggregate" => Ok(Order::Aggregate),
+        "none" => Ok(Order::None),
+        other => {
+            let found = shown(other);
+            Err(Problem::malformed(
+                format!("`ordering` is `{found}`"),
+                "use `aggregate`, or `none` when events need not wait for each other",
+            ))
+        }
+    }
+}
+
+const STARTS: &str = "use `\"beginning\"`, `\"now\"`, `{\"after\": \"<cursor>\"}` or `{\"time\": \"2026-01-01T00:00:00Z\"}`";
+
+/// Where to begin: one of four ways, and one only.
+pub(super) async fn start_of(start: &Value, running: &Running) -> Result<Start, Problem> {
+    let wrong = |detail: String| Problem::malformed(detail, STARTS);
+    match start {
+        Value::String(word) if word == "beginning" => Ok(Start::Beginning),
+        Value::String(word) if word == "now" => Ok(Start::Now),
+        Value::Object(members) => {
+            let text = |name: &str| members.get(name).and_then(Value::as_str);
+            match (text("after"), text("time"), members.len()) {
+                (Some(cursor), None, 1) => Ok(Start::After(place(running, Some(cursor)).await?)),
+                (None, Some(text), 1) => Ok(Start::Time(self::time("start.time", text)?)),
+                (Some(_), Some(_), _) => Err(wrong(
+                    "`start` names both a cursor and a time, which may contradict each other".to_owned(),
+                )),
+                _ => Err(wrong(format!("`start` is {start}"))),
+            }
+        }
+        other => Err(wrong(format!("`start` is {other}"))),
+    }
+}
+
+/// A definition as it is shown: what a PUT would take.
+pub(super) fn document(definition: &Definition) -> Value {
+    let filter = &definition.filter;
+    let types: Vec<&str> = filter.aggregate_types.iter().map(|name| name.as_str()).collect();
+    let event_types: Vec<&str> = filter.event_types.iter().map(|name| name.as_str()).collect();
+    let retry = &definition.retry;
+    json!({
+        "filter": {
+            "types": types,
+            "event_types": event_types,
+            "id_prefix": filter.id_prefix,
+            "actor": filter.actor,
+            "since": filter.since.map(rfc3339),
+            "until": filter.until.map(rfc3339),
+            "include_system": filter.include_system,
+        },
+        "batch": definition.batch,
+        "ack_deadline_ms": definition.ack_deadline_ms,
+        "retry": {
+            "attempts": retry.attempts,
+            "first_pause_ms": retry.first_pause_ms,
+            "longest_pause_ms": retry.longest_pause_ms,
+        },
+        "concurrency": definition.concurrency,
+        "ordering": match definition.ordering {
+            Order::Aggregate => "aggregate",
+            Order::None => "none",
+        },
+    })
+}
+
+/// A place in the log as clients know it.
+pub(super) fn cursor(running: &Running, position: crate::vocabulary::Position) -> String {
+    let cursor: Cursor = running.cursor(position);
+    cursor.to_string()
+}

@@ -1,0 +1,176 @@
+//! Durable consumers: what they are and how they stand.
+
+use axum::{
+    body::Body,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    consumers::{ConsumerError, Lag, Status},
+    vocabulary::ConsumerName,
+};
+
+use super::super::{
+    app::{App, Running},
+    cloudevent::rfc3339,
+    consumer_body::{self, DefinitionBody, ResetBody},
+    extract::{NoParameters, Path, Query, read_body},
+    media_type::{check_content_type, negotiate},
+    problem::Problem,
+};
+
+/// Largest body of a definition, bytes.
+const DEFINITION_BYTES: usize = 64 * 1024;
+
+/// `GET /v1/consumers`
+pub(super) async fn all(
+    running: Running,
+    Query(NoParameters {}): Query<NoParameters>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    negotiate(&headers, &["application/json"])?;
+    let asked = running.clone();
+    let consumers = super::blocking(move || {
+        let names = asked.consumers.names();
+        let documents = names.iter().map(|name| stand(&asked, name));
+        // One that is deleted in between is none.
+        let there = documents.filter(|document| !matches!(document, Err(ConsumerError::Unknown(_))));
+        there.collect::<Result<Vec<Value>, ConsumerError>>()
+    })
+    .await??;
+    Ok(super::json(&json!({ "consumers": consumers })))
+}
+
+/// `GET /v1/consumers/{name}`
+pub(super) async fn one(
+    running: Running,
+    path: Path,
+    Query(NoParameters {}): Query<NoParameters>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    negotiate(&headers, &["application/json"])?;
+    let name: ConsumerName = path.parse("name")?;
+    respond(StatusCode::OK, running, name).await
+}
+
+/// `PUT /v1/consumers/{name}`. It runs to its end even when the client goes away.
+pub(super) async fn put(
+    State(app): State<App>,
+    running: Running,
+    path: Path,
+    Query(NoParameters {}): Query<NoParameters>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let name: ConsumerName = path.parse("name")?;
+    negotiate(&headers, &["application/json"])?;
+    check_content_type(&headers, &["application/json"])?;
+    let body = read_body(&app, body, "the definition", DEFINITION_BYTES).await?;
+    let example = "{\"filter\": {\"types\": [\"account\"]}, \"start\": \"beginning\"}";
+    let body: DefinitionBody = consumer_body::read(&body, "the definition", example)?;
+    let (definition, start) = body.into_definition(&app, &running).await?;
+    let (consumers, named) = (running.consumers.clone(), name.clone());
+    let put = super::blocking(move || consumers.put(&named, definition, start)).await??;
+    let status = if put == Some(true) { StatusCode::CREATED } else { StatusCode::OK };
+    respond(status, running, name).await
+}
+
+/// `DELETE /v1/consumers/{name}`
+pub(super) async fn delete(
+    running: Running,
+    path: Path,
+    Query(NoParameters {}): Query<NoParameters>,
+) -> Result<Response, Problem> {
+    let name: ConsumerName = path.parse("name")?;
+    super::blocking(move || running.consumers.delete(&name)).await??;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// `POST /v1/consumers/{name}/pause`
+pub(super) async fn pause(
+    running: Running,
+    path: Path,
+    Query(NoParameters {}): Query<NoParameters>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    set_paused(running, &path, &headers, true).await
+}
+
+/// `POST /v1/consumers/{name}/resume`
+pub(super) async fn resume(
+    running: Running,
+    path: Path,
+    Query(NoParameters {}): Query<NoParameters>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    set_paused(running, &path, &headers, false).await
+}
+
+async fn set_paused(
+    running: Running,
+    path: &Path,
+    headers: &HeaderMap,
+    paused: bool,
+) -> Result<Response, Problem> {
+    negotiate(headers, &["application/json"])?;
+    let name: ConsumerName = path.parse("name")?;
+    let (consumers, named) = (running.consumers.clone(), name.clone());
+    super::blocking(move || consumers.pause(&named, paused)).await??;
+    respond(StatusCode::OK, running, name).await
+}
+
+/// `POST /v1/consumers/{name}/reset`
+pub(super) async fn reset(
+    State(app): State<App>,
+    running: Running,
+    path: Path,
+    Query(NoParameters {}): Query<NoParameters>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let name: ConsumerName = path.parse("name")?;
+    negotiate(&headers, &["application/json"])?;
+    check_content_type(&headers, &["application/json"])?;
+    let body = read_body(&app, body, "the reset", DEFINITION_BYTES).await?;
+    let body: ResetBody = consumer_body::read(&body, "the reset", "{\"start\": \"beginning\"}")?;
+    let start = consumer_body::start_of(&body.start, &running).await?;
+    let (consumers, named) = (running.consumers.clone(), name.clone());
+    super::blocking(move || consumers.reset(&named, start)).await??;
+    respond(StatusCode::OK, running, name).await
+}
+
+async fn respond(status: StatusCode, running: Running, name: ConsumerName) -> Result<Response, Problem> {
+    let document = super::blocking(move || stand(&running, &name)).await??;
+    Ok((status, super::json(&document)).into_response())
+}
+
+/// A consumer as it stands. It blocks.
+fn stand(running: &Running, name: &ConsumerName) -> Result<Value, ConsumerError> {
+    let status = running.consumers.status(name)?;
+    let lag = running.consumers.lag(name)?;
+    let mut document = consumer_body::document(&status.definition);
+    if let (Value::Object(members), Value::Object(more)) = (&mut document, standing(running, &status, lag)) {
+        members.extend(more);
+    }
+    Ok(document)
+}
+
+fn standing(running: &Running, status: &Status, lag: Lag) -> Value {
+    json!({
+        "name": status.name.as_str(),
+        "paused": status.paused,
+        "changed_at": rfc3339(status.changed_at),
+        "checkpoint": consumer_body::cursor(running, status.checkpoint),
+        "leased": status.leases.values().sum::<usize>(),
+        "members": status.leases,
+        "parked": { "aggregates": status.parked_aggregates, "events": status.parked_events },
+        "lag": {
+            "events": lag.events,
+            "exact": lag.is_exact,
+            "seconds": lag.oldest_ms.map(|millis| millis as f64 / 1e3),
+        },
+    })
+}

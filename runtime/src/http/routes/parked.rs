@@ -1,0 +1,240 @@
+//! Events that a consumer could not handle.
+
+use axum::{
+    body::Body,
+    extract::State,
+    http::HeaderMap,
+    response::Response,
+};
+use percent_encoding::utf8_percent_encode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    consumers::{LaneKey, ParkedLane},
+    store::PageLimit,
+    vocabulary::{AggregateKey, ConsumerName, Version},
+};
+
+use super::super::{
+    app::{App, Running},
+    cloudevent::{CloudEvent, ID, rfc3339},
+    consumer_body,
+    document::Object,
+    extract::{NoParameters, Path, Query, read_body},
+    media_type::{check_content_type, negotiate},
+    problem::Problem,
+};
+
+const JSON: &str = "application/json";
+/// Largest body of a replay or a skip, bytes.
+const BODY_BYTES: usize = 16 * 1024;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LanesPage {
+    after_type: Option<String>,
+    after_id: Option<String>,
+    after_version: Option<u64>,
+    limit: Option<usize>,
+}
+
+/// `GET /v1/consumers/{name}/parked`
+pub(super) async fn lanes(
+    State(app): State<App>,
+    running: Running,
+    path: Path,
+    Query(page): Query<LanesPage>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let name: ConsumerName = path.parse("name")?;
+    negotiate(&headers, &[JSON])?;
+    let after = match (page.after_type, page.after_id) {
+        (Some(aggregate_type), Some(id)) => {
+            let key = AggregateKey::new(aggregate_type.parse()?, id.parse()?);
+            Some(LaneKey::of(key, page.after_version.map(Version)))
+        }
+        (None, None) => None,
+        _ => {
+            return Err(Problem::malformed(
+                "`after_type` and `after_id` belong together",
+                "follow the `next` link",
+            ));
+        }
+    };
+    let limit = super::page_limit(&app, page.limit)?;
+    let mut lanes = running.consumers.parked(&name, after.as_ref(), limit + 1)?;
+    let more = lanes.len() > limit;
+    lanes.truncate(limit);
+    let documents: Vec<Value> = lanes.iter().map(document).collect();
+    let mut response = super::json(&json!({ "parked": documents }));
+    if let Some(ParkedLane { lane, .. }) = lanes.last().filter(|_| more) {
+        let key = &lane.aggregate;
+        let id = utf8_percent_encode(key.aggregate_id.as_str(), ID);
+        let mut next = format!(
+            "/v1/consumers/{name}/parked?after_type={}&after_id={id}&limit={limit}",
+            key.aggregate_type
+        );
+        if let Some(version) = lane.alone {
+            next.push_str(&format!("&after_version={version}"));
+        }
+        super::link_next(response.headers_mut(), &next);
+    }
+    Ok(response)
+}
+
+fn document(parked: &ParkedLane) -> Value {
+    let ParkedLane { lane, parked } = parked;
+    json!({
+        "type": lane.aggregate.aggregate_type.as_str(),
+        "id": lane.aggregate.aggregate_id.as_str(),
+        "alone": lane.alone.map(|version| version.0),
+        "first_version": parked.first.0,
+        "events": parked.count,
+        "attempts": parked.attempts,
+        "last_error": parked.error,
+        "parked_at": rfc3339(parked.parked_at),
+        "replaying": parked.replaying,
+    })
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EventsPage {
+    /// The version of an event that is parked by itself.
+    version: Option<u64>,
+    from: Option<u64>,
+    limit: Option<usize>,
+}
+
+/// `GET /v1/consumers/{name}/parked/{type}/{id}`
+pub(super) async fn events(
+    State(app): State<App>,
+    running: Running,
+    path: Path,
+    Query(page): Query<EventsPage>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let name: ConsumerName = path.parse("name")?;
+    let key = path.aggregate()?;
+    negotiate(&headers, &[JSON])?;
+    let limit = super::page_limit(&app, page.limit)?;
+    let bounds = PageLimit {
+        events: limit,
+        bytes: app.limits().page_bytes,
+    };
+    let lane = LaneKey::of(key.clone(), page.version.map(Version));
+    let (consumers, named) = (running.consumers.clone(), name.clone());
+    let from = page.from.map(Version);
+    let found = super::blocking(move || consumers.parked_events(&named, &lane, from, bounds)).await??;
+    let mut body = Vec::new();
+    let mut object = Object::begin(&mut body);
+    object.raw("parked", document(&found.lane).to_string().as_bytes());
+    let events = object.member("events");
+    events.push(b'[');
+    for (index, event) in found.events.iter().enumerate() {
+        if index > 0 {
+            events.push(b',');
+        }
+        CloudEvent::from(event).write(&running, events);
+    }
+    events.push(b']');
+    object.end();
+    let mut response = super::json_bytes(body);
+    if let Some(next) = found.next {
+        let id = utf8_percent_encode(key.aggregate_id.as_str(), ID);
+        let path = format!("/v1/consumers/{name}/parked/{}/{id}", key.aggregate_type);
+        super::link_next(response.headers_mut(), &format!("{path}?from={next}&limit={limit}"));
+    }
+    Ok(response)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReplayBody {
+    #[serde(rename = "type")]
+    aggregate_type: Option<String>,
+    id: Option<String>,
+    version: Option<u64>,
+    #[serde(default)]
+    all: bool,
+}
+
+/// `POST /v1/consumers/{name}/replay`
+pub(super) async fn replay(
+    State(app): State<App>,
+    running: Running,
+    path: Path,
+    Query(NoParameters {}): Query<NoParameters>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let name: ConsumerName = path.parse("name")?;
+    let body: ReplayBody = read(&app, &headers, body, "the replay", "{\"type\": \"account\", \"id\": \"alice\"}").await?;
+    let lane = match (body.aggregate_type, body.id, body.all) {
+        (Some(aggregate_type), Some(id), false) => {
+            let key = AggregateKey::new(aggregate_type.parse()?, id.parse()?);
+            Some(LaneKey::of(key, body.version.map(Version)))
+        }
+        (None, None, true) if body.version.is_none() => None,
+        _ => {
+            return Err(Problem::malformed(
+                "a replay is of one aggregate, or of all",
+                "send `{\"type\": …, \"id\": …}` or `{\"all\": true}`",
+            ));
+        }
+    };
+    let replaying = running.consumers.replay(&name, lane.as_ref()).await?;
+    Ok(super::json(&json!({ "replaying_aggregates": replaying })))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SkipBody {
+    #[serde(rename = "type")]
+    aggregate_type: String,
+    id: String,
+    version: Option<u64>,
+    through: Option<u64>,
+    reason: String,
+}
+
+/// `POST /v1/consumers/{name}/skip`. It runs to its end even when the client goes away.
+pub(super) async fn skip(
+    State(app): State<App>,
+    running: Running,
+    path: Path,
+    Query(NoParameters {}): Query<NoParameters>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let name: ConsumerName = path.parse("name")?;
+    let example = "{\"type\": \"account\", \"id\": \"alice\", \"reason\": \"a test account\"}";
+    let body: SkipBody = read(&app, &headers, body, "the skip", example).await?;
+    if body.reason.trim().is_empty() {
+        return Err(Problem::malformed(
+            "`reason` is empty",
+            "say why the events are left out: it stays in the consumer's history",
+        ));
+    }
+    let key = AggregateKey::new(body.aggregate_type.parse()?, body.id.parse()?);
+    let lane = LaneKey::of(key, body.version.map(Version));
+    let (consumers, named) = (running.consumers.clone(), name.clone());
+    let through = body.through.map(Version);
+    let skipped = super::blocking(move || consumers.skip(&named, &lane, through, body.reason)).await??;
+    running.consumers.written_down(&name).await?;
+    Ok(super::json(&json!({ "skipped": skipped })))
+}
+
+async fn read<T: serde::de::DeserializeOwned>(
+    app: &App,
+    headers: &HeaderMap,
+    body: Body,
+    what: &str,
+    example: &str,
+) -> Result<T, Problem> {
+    negotiate(headers, &[JSON])?;
+    check_content_type(headers, &[JSON])?;
+    let body = read_body(app, body, what, BODY_BYTES).await?;
+    consumer_body::read(&body, what, example)
+}
