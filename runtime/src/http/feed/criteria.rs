@@ -72,7 +72,7 @@ pub(in crate::http) fn check_filter(filter: &FeedFilter, limits: &Limits) -> Res
     }
     let texts = [&filter.id_prefix, &filter.actor];
     let texts = texts.into_iter().flatten().map(String::as_str);
-    let bytes = types.chain(texts).map(str::len).sum();
+    let bytes: usize = types.chain(texts).map(str::len).sum();
     if bytes > limits.filter_bytes {
         return Err(oversized("bytes", bytes, limits.filter_bytes));
     }
