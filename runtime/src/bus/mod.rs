@@ -4,7 +4,11 @@
 //! to the broadcast without gap or duplicate, because a commit is readable before it is broadcast. Nothing here can slow
 //! the writer: sending to a broadcast never waits.
 
+mod event;
+mod history;
 mod place;
+mod seam;
+mod source;
 mod subscription;
 mod waiting;
 
@@ -17,30 +21,26 @@ use bytes::Bytes;
 use tokio::sync::{broadcast, watch};
 
 use crate::{
-    store::{EventStore, FeedFilter, PageLimit},
-    vocabulary::{Commit, Committed, Limits, Outcome, Position},
+    store::EventStore,
+    vocabulary::{AggregateKey, Commit, Limits, Outcome, Position},
 };
 
+pub use event::{Delivery, Event, LiveEvent};
+pub use history::{History, HistoryPage};
 pub use place::Place;
-pub use subscription::{Delivery, Subscription};
+pub use source::Source;
+pub use subscription::Subscription;
+
+use event::Shared;
 use waiting::Moves;
 
 /// What the broadcast carries.
 #[derive(Debug, Clone)]
 pub(crate) enum Signal {
     /// A commit with events.
-    Commit(Arc<Committed>),
+    Commit(Arc<Shared>),
     /// A commit too large to be kept for those who are behind: it is read from the store.
-    Stored { last: Position },
-}
-
-impl Signal {
-    fn last_position(&self) -> Position {
-        match self {
-            Self::Commit(committed) => committed.last_position(),
-            Self::Stored { last } => *last,
-        }
-    }
+    Stored { key: AggregateKey, last: Position },
 }
 
 /// The handle to the bus.
@@ -76,16 +76,19 @@ impl Bus {
             if committed.commit.events.is_empty() {
                 return;
             }
-            let bytes = kept_bytes(&committed.commit);
-            let signal = if bytes <= commit_bytes {
-                Signal::Commit(Arc::clone(committed))
-            } else {
-                Signal::Stored {
-                    last: committed.last_position(),
-                }
-            };
-            // An error only says that nobody is listening.
-            drop(publish.send(signal));
+            // Who subscribes after this look finds the commit in the store.
+            if publish.receiver_count() > 0 {
+                let signal = if kept_bytes(&committed.commit) <= commit_bytes {
+                    Signal::Commit(Arc::new(Shared::new(committed)))
+                } else {
+                    Signal::Stored {
+                        key: committed.commit.key.clone(),
+                        last: committed.last_position(),
+                    }
+                };
+                // An error only says that nobody is listening any more.
+                drop(publish.send(signal));
+            }
             moving.moved();
         }));
         Self {
@@ -99,21 +102,21 @@ impl Bus {
         }
     }
 
-    /// Everything after a position that the filter wants, from the store first, then live.
+    /// Everything after a position that the source has, from the store first, then live.
     ///
     /// # Errors
     /// [`TooManySubscribers`].
-    pub fn subscribe(&self, after: Position, filter: FeedFilter) -> Result<Subscription, TooManySubscribers> {
+    pub fn subscribe(
+        &self,
+        after: Position,
+        source: impl Into<Source>,
+    ) -> Result<Subscription, TooManySubscribers> {
         let limit = self.limits.subscribers;
         let room = |count: usize| (count < limit).then_some(count + 1);
         self.subscribers
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, room)
             .map_err(|_| TooManySubscribers { limit })?;
-        let page = PageLimit {
-            events: self.limits.stream_page_events,
-            bytes: self.limits.stream_page_bytes,
-        };
-        Ok(Subscription::new(self, after, filter, page))
+        Ok(Subscription::new(self, after, source.into()))
     }
 
     /// Ends every subscription and every wait, for shutdown.

@@ -1,72 +1,67 @@
-//! One subscriber: catch up from the store, cross over to live, fall back when it lags.
+//! One subscriber: the seam's steps, taken.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, atomic::Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 
-use tokio::sync::{
-    broadcast::{Receiver, error::RecvError},
-    watch,
+use futures_util::FutureExt as _;
+use tokio::{
+    sync::{
+        broadcast::{
+            Receiver,
+            error::{RecvError, TryRecvError},
+        },
+        watch,
+    },
+    task::{JoinError, JoinHandle},
 };
 
 use crate::{
-    store::{FeedFilter, FeedPage, PageLimit, ReadError},
-    vocabulary::{Position, RecordedEvent},
+    store::{PageLimit, ReadError},
+    vocabulary::Position,
 };
 
-use super::{Bus, Signal};
+use super::{
+    Bus, Delivery, Event, Signal, Source,
+    event::LiveEvent,
+    seam::{Placed, Seam, Step},
+    source::SourcePage,
+};
 
-/// What a subscriber is given, in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Delivery {
-    /// An event.
-    Event(Box<RecordedEvent>),
-    /// Everything up to here has been delivered or was not wanted; what comes next is live.
-    CaughtUp(Position),
-    /// The subscriber was too slow for the broadcast; it goes on from the store. Nothing is lost.
-    FellBehind(Position),
-    /// Everything up to here has been looked at: where to resume although nothing was wanted.
-    Checkpoint(Position),
-    /// The server is shutting down.
-    Closed,
-}
+/// Steps that are taken at a time before others get their turn.
+const STEPS_AT_ONCE: usize = 256;
 
 /// A place in the log that moves forward.
 #[derive(Debug)]
 pub struct Subscription {
     bus: Bus,
-    filter: FeedFilter,
+    source: Source,
     page: PageLimit,
-    /// Everything up to here has been put into `ready` or was not wanted.
-    reached: Position,
-    ready: VecDeque<Delivery>,
-    phase: Phase,
-    /// Whether reaching the head is news to the subscriber: at first, and after it fell behind.
-    announce: bool,
+    seam: Seam<Event>,
+    /// The broadcast, while the seam listens.
+    receiver: Option<Receiver<Signal>>,
+    /// The page that is being read.
+    reading: Option<JoinHandle<Result<SourcePage, ReadError>>>,
     closed: watch::Receiver<bool>,
 }
 
-#[derive(Debug)]
-enum Phase {
-    /// Reading pages from the store.
-    CatchingUp,
-    /// Listening already, reading the store once more to its end, so that there is no gap at the seam.
-    CrossingOver(Receiver<Signal>),
-    /// Everything comes from the broadcast.
-    Live(Receiver<Signal>),
+impl Placed for Event {
+    fn position(&self) -> Position {
+        Self::position(self)
+    }
 }
 
 impl Subscription {
-    pub(crate) fn new(bus: &Bus, after: Position, filter: FeedFilter, page: PageLimit) -> Self {
+    pub(super) fn new(bus: &Bus, after: Position, source: Source) -> Self {
+        let limits = &bus.limits;
         Self {
             bus: bus.clone(),
-            filter,
-            page,
-            reached: after,
-            ready: VecDeque::new(),
-            phase: Phase::CatchingUp,
-            announce: true,
+            source,
+            page: PageLimit {
+                events: limits.stream_page_events,
+                bytes: limits.stream_page_bytes,
+            },
+            seam: Seam::new(after, limits.checkpoint_positions),
+            receiver: None,
+            reading: None,
             closed: bus.closed.subscribe(),
         }
     }
@@ -77,85 +72,133 @@ impl Subscription {
     /// [`ReadError`] when the store cannot be read; the subscription can be asked again.
     pub async fn next(&mut self) -> Result<Delivery, ReadError> {
         loop {
-            if self.bus.closing.load(Ordering::Acquire) {
+            if self.bus.is_closing() {
                 return Ok(Delivery::Closed);
             }
-            if let Some(delivery) = self.ready.pop_front() {
-                return Ok(delivery);
-            }
-            match &mut self.phase {
-                Phase::CatchingUp | Phase::CrossingOver(_) => self.read_page().await?,
-                Phase::Live(receiver) => {
+            match self.seam.next() {
+                Step::Deliver(delivery) => {
+                    self.read_ahead();
+                    return Ok(delivery);
+                }
+                Step::Read => {
+                    let read = self.reading().await;
+                    self.take_page(read)?;
+                }
+                Step::Listen => self.listen(),
+                Step::Receive => {
+                    let Some(receiver) = &mut self.receiver else {
+                        self.seam.lagged();
+                        continue;
+                    };
                     let signal = tokio::select! {
                         signal = receiver.recv() => signal,
                         _ = self.closed.wait_for(|closed| *closed) => return Ok(Delivery::Closed),
                     };
-                    self.take(signal);
+                    self.take_signal(signal);
                 }
             }
         }
     }
 
-    async fn read_page(&mut self) -> Result<(), ReadError> {
-        let FeedPage {
-            events,
-            scanned,
-            at_head,
-        } = self.read().await?;
-        let nothing_wanted = events.is_empty() && scanned > self.reached;
-        self.reached = self.reached.max(scanned);
-        self.ready
-            .extend(events.into_iter().map(|event| Delivery::Event(Box::new(event))));
-        if nothing_wanted && !at_head {
-            self.ready.push_back(Delivery::Checkpoint(self.reached));
-        }
-        if at_head {
-            self.phase = match std::mem::replace(&mut self.phase, Phase::CatchingUp) {
-                Phase::CatchingUp => Phase::CrossingOver(self.bus.sender.subscribe()),
-                Phase::CrossingOver(receiver) | Phase::Live(receiver) => {
-                    if std::mem::take(&mut self.announce) {
-                        self.ready.push_back(Delivery::CaughtUp(self.reached));
-                    }
-                    Phase::Live(receiver)
+    /// The next delivery when it is there already.
+    pub fn try_next(&mut self) -> Option<Result<Delivery, ReadError>> {
+        for _ in 0..STEPS_AT_ONCE {
+            match self.seam.next() {
+                Step::Deliver(delivery) => {
+                    self.read_ahead();
+                    return Some(Ok(delivery));
                 }
-            };
+                Step::Read => {
+                    let read = self.reading().now_or_never()?;
+                    if let Err(error) = self.take_page(read) {
+                        return Some(Err(error));
+                    }
+                }
+                Step::Listen => self.listen(),
+                Step::Receive => match self.receiver.as_mut()?.try_recv() {
+                    Ok(signal) => self.take_signal(Ok(signal)),
+                    Err(TryRecvError::Lagged(missed)) => self.take_signal(Err(RecvError::Lagged(missed))),
+                    // The next call that waits is told.
+                    Err(TryRecvError::Empty | TryRecvError::Closed) => return None,
+                },
+            }
         }
-        Ok(())
+        None
     }
 
-    /// Reads on a thread that may block.
-    async fn read(&self) -> Result<FeedPage, ReadError> {
-        let (store, filter) = (Arc::clone(&self.bus.store), self.filter.clone());
-        let (after, page) = (self.reached, self.page);
-        let read = tokio::task::spawn_blocking(move || store.feed(after, &filter, page)).await;
-        read.unwrap_or_else(|error| {
-            Err(ReadError::Unavailable {
-                reason: error.to_string(),
-            })
+    /// Everything up to here has been looked at; deliveries of what was found may still be to come.
+    #[must_use]
+    pub fn reached(&self) -> Position {
+        self.seam.reached()
+    }
+
+    /// The place that has been reached, when no delivery has told of it: in silence, where to resume.
+    pub fn checkpoint(&mut self) -> Option<Position> {
+        self.seam.checkpoint()
+    }
+
+    /// Reads the next page while half of the last one is still to be delivered.
+    fn read_ahead(&mut self) {
+        if self.reading.is_none() && self.seam.reads_next() && self.seam.ready() <= self.page.events / 2 {
+            let _ahead = self.reading();
+        }
+    }
+
+    /// The page that is being read, on a thread that may block.
+    fn reading(&mut self) -> &mut JoinHandle<Result<SourcePage, ReadError>> {
+        self.reading.get_or_insert_with(|| {
+            let (store, source) = (Arc::clone(&self.bus.store), self.source.clone());
+            let (after, page) = (self.seam.reached(), self.page);
+            tokio::task::spawn_blocking(move || source.read(&*store, after, page))
         })
     }
 
-    fn take(&mut self, signal: Result<Signal, RecvError>) {
+    fn take_page(&mut self, read: Result<Result<SourcePage, ReadError>, JoinError>) -> Result<(), ReadError> {
+        self.reading = None;
+        let unavailable = |error: JoinError| ReadError::Unavailable {
+            reason: error.to_string(),
+        };
+        let read = read.map_err(unavailable)??;
+        self.source.passed_page(&read);
+        let page = read.page;
+        let events = page.events.into_iter().map(Event::Read);
+        self.seam.page(events, page.scanned, page.at_head);
+        Ok(())
+    }
+
+    fn listen(&mut self) {
+        self.receiver = Some(self.bus.sender.subscribe());
+        self.seam.listening();
+    }
+
+    fn take_signal(&mut self, signal: Result<Signal, RecvError>) {
         match signal {
-            // Delivered already, from the store.
-            Ok(signal) if signal.last_position() <= self.reached => {}
-            Ok(Signal::Commit(committed)) => {
-                if self.filter.wants_commit(&committed.commit) {
-                    let events = committed
-                        .recorded_events()
-                        .filter(|event| event.position > self.reached && self.filter.wants(event));
-                    self.ready
-                        .extend(events.map(|event| Delivery::Event(Box::new(event))));
+            Ok(Signal::Commit(shared)) => {
+                let (commit, last) = (&shared.committed.commit, shared.committed.last_position());
+                let source = &self.source;
+                let commit_events = if source.wants_commit(commit) {
+                    commit.events.as_slice()
+                } else {
+                    &[]
+                };
+                let wanted = commit_events.iter().enumerate();
+                let wanted = wanted.filter(|(index, event)| source.wants_event(commit, *index, event));
+                let live = wanted.map(|(index, _)| Event::Live(LiveEvent::new(&shared, index)));
+                self.seam.commit(live, last);
+                self.source.passed_commit(commit);
+            }
+            Ok(Signal::Stored { key, last }) => {
+                if self.source.may_want(&key) {
+                    self.seam.stored(last);
+                } else {
+                    self.seam.commit([], last);
                 }
-                self.reached = committed.last_position();
             }
-            Ok(Signal::Stored { .. }) => self.phase = Phase::CatchingUp,
-            Err(RecvError::Lagged(_)) => {
-                self.ready.push_back(Delivery::FellBehind(self.reached));
-                self.announce = true;
-                self.phase = Phase::CatchingUp;
-            }
-            Err(RecvError::Closed) => self.ready.push_back(Delivery::Closed),
+            // It is not closed: the subscription's own handle to the bus holds it open.
+            Err(RecvError::Lagged(_) | RecvError::Closed) => self.seam.lagged(),
+        }
+        if self.seam.reads_next() {
+            self.receiver = None;
         }
     }
 }
@@ -165,3 +208,6 @@ impl Drop for Subscription {
         self.bus.subscribers.fetch_sub(1, Ordering::AcqRel);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,15 +9,15 @@ use super::{
     text::{compact, escape},
 };
 use crate::{
-    client::{Client, Event, FeedQuery, FollowItem, HistoryQuery},
-    vocabulary::{AggregateId, AggregateType},
+    client::{Client, Event, EventFilter, FeedQuery, Follow, FollowItem, HistoryQuery, HistoryStart},
+    vocabulary::{AggregateId, AggregateType, EventType},
 };
 
 /// Arguments of `annals events`.
 #[derive(Debug, Args)]
 pub struct EventsArgs {
     /// Only events of this aggregate type
-    #[arg(value_name = "TYPE", conflicts_with = "only_type")]
+    #[arg(value_name = "TYPE", conflicts_with = "types")]
     pub aggregate_type: Option<AggregateType>,
     /// Only events of this aggregate
     pub id: Option<AggregateId>,
@@ -27,14 +27,29 @@ pub struct EventsArgs {
     /// Begin after this cursor: the `position` of an event, or with --follow `now`
     #[arg(long, value_name = "CURSOR")]
     pub after: Option<String>,
-    /// Only events of this aggregate type
-    #[arg(long = "type", value_name = "TYPE", id = "only_type")]
-    pub only_type: Option<AggregateType>,
+    /// Only events of these aggregate types: several with commas, or given again
+    #[arg(long = "type", value_name = "TYPE", id = "types", value_delimiter = ',')]
+    pub types: Vec<AggregateType>,
+    /// Only events of aggregates whose id begins with this
+    #[arg(long, value_name = "TEXT", conflicts_with = "id")]
+    pub id_prefix: Option<String>,
+    /// Only events with these names: several with commas, or given again
+    #[arg(long = "event-type", value_name = "NAME", value_delimiter = ',')]
+    pub event_types: Vec<EventType>,
+    /// Only what this actor asked for
+    #[arg(long)]
+    pub actor: Option<String>,
+    /// Only what was recorded at this time or later, such as 2026-11-21T08:30:00Z
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Only what was recorded before this time
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
     /// The history of one aggregate, newest first
     #[arg(long, requires = "id", conflicts_with = "follow")]
     pub backward: bool,
     /// The history of one aggregate from this version
-    #[arg(long, value_name = "VERSION", requires = "id", conflicts_with_all = ["follow", "after"])]
+    #[arg(long, value_name = "VERSION", requires = "id", conflicts_with = "after")]
     pub from: Option<u64>,
     /// Most events to show
     #[arg(long, value_name = "N", value_parser = at_least_one)]
@@ -46,13 +61,30 @@ pub struct EventsArgs {
 
 impl EventsArgs {
     fn query(&self) -> FeedQuery {
-        let aggregate_type = self.aggregate_type.as_ref().or(self.only_type.as_ref());
+        let types = self.aggregate_type.iter().chain(&self.types);
         FeedQuery {
             after: self.after.clone(),
-            aggregate_type: aggregate_type.map(ToString::to_string),
+            aggregate_types: types.map(ToString::to_string).collect(),
+            id_prefix: self.id_prefix.clone(),
+            filter: self.filter(),
             include_system: self.include_system,
             limit: self.limit.map(|limit| limit.min(PAGE_MAX)),
         }
+    }
+
+    fn filter(&self) -> EventFilter {
+        EventFilter {
+            event_types: self.event_types.iter().map(ToString::to_string).collect(),
+            actor: self.actor.clone(),
+            since: self.since.clone(),
+            until: self.until.clone(),
+        }
+    }
+
+    /// The aggregate, when one is named.
+    fn aggregate(&self) -> Option<(&str, &str)> {
+        let aggregate_type = self.aggregate_type.as_ref()?;
+        Some((aggregate_type.as_str(), self.id.as_ref()?.as_str()))
     }
 }
 
@@ -63,17 +95,17 @@ pub(crate) async fn run(client: &Client, args: &EventsArgs, out: &mut Out<'_>) -
             _ = tokio::signal::ctrl_c() => Ok(()),
         };
     }
-    match (&args.aggregate_type, &args.id) {
-        (Some(aggregate_type), Some(id)) => history(client, args, aggregate_type, id, out).await,
-        _ => feed(client, args, out).await,
+    match args.aggregate() {
+        Some((aggregate_type, id)) => history(client, args, aggregate_type, id, out).await,
+        None => feed(client, args, out).await,
     }
 }
 
 async fn history(
     client: &Client,
     args: &EventsArgs,
-    aggregate_type: &AggregateType,
-    id: &AggregateId,
+    aggregate_type: &str,
+    id: &str,
     out: &mut Out<'_>,
 ) -> Result<(), CliError> {
     if args.after.is_some() {
@@ -85,12 +117,11 @@ async fn history(
     let query = HistoryQuery {
         from: args.from,
         backward: args.backward,
+        filter: args.filter(),
         limit: args.limit.map(|limit| limit.min(PAGE_MAX)),
     };
     let mut printer = Printer::new(args.limit);
-    let mut page = client
-        .history(aggregate_type.as_str(), id.as_str(), query)
-        .await?;
+    let mut page = client.history(aggregate_type, id, &query).await?;
     loop {
         printer.print_all(&page.items, out)?;
         let Some(next) = page.next else {
@@ -120,22 +151,26 @@ async fn feed(client: &Client, args: &EventsArgs, out: &mut Out<'_>) -> Result<(
     }
 }
 
-/// The server streams the whole feed or a type; one aggregate is picked out here.
+/// The stream of the feed, or of one aggregate.
+fn stream(client: &Client, args: &EventsArgs) -> Follow {
+    let Some((aggregate_type, id)) = args.aggregate() else {
+        return client.follow(args.query());
+    };
+    let start = match (args.from, &args.after) {
+        (Some(from), _) => HistoryStart::Version(from),
+        (None, Some(after)) => HistoryStart::After(after.clone()),
+        (None, None) => HistoryStart::Beginning,
+    };
+    client.follow_history(aggregate_type, id, start, args.filter())
+}
+
 async fn follow(client: &Client, args: &EventsArgs, out: &mut Out<'_>) -> Result<(), CliError> {
     let mut printer = Printer::new(args.limit);
-    let mut follow = client.follow(args.query());
+    let mut follow = stream(client, args);
     let mut was_caught_up = false;
     while !printer.is_done() {
         match follow.next().await? {
-            FollowItem::Event(event) => {
-                let is_wanted = args
-                    .id
-                    .as_ref()
-                    .is_none_or(|id| id.as_str() == event.fields.subject);
-                if is_wanted {
-                    printer.print(&event, out)?;
-                }
-            }
+            FollowItem::Event(event) => printer.print(&event, out)?,
             FollowItem::CaughtUp if !std::mem::replace(&mut was_caught_up, true) => {
                 out.flush()?;
                 out.note("-- everything so far is shown; waiting for more (Ctrl-C ends)");

@@ -55,7 +55,7 @@ impl Exit {
         ),
         (
             Self::Busy,
-            "the server is busy, unavailable or out of disk, or did not answer in time (429, 503, 507)",
+            "the server is busy, unavailable or out of disk, or did not answer in time (429, 503, 504, 507)",
         ),
         (
             Self::Partial,
@@ -70,7 +70,7 @@ impl Exit {
             (422, "rejected") => Self::Rejected,
             (404 | 410, _) => Self::NotFound,
             (412, _) => Self::Precondition,
-            (429 | 503 | 507, _) => Self::Busy,
+            (429 | 503 | 504 | 507, _) => Self::Busy,
             (400..500, _) => Self::Refused,
             _ => Self::Failed,
         }
@@ -117,6 +117,7 @@ mod tests {
             (400, "malformed-request", 7),
             (400, "malformed-command", 7),
             (400, "bad-cursor", 7),
+            (400, "oversized-filter", 7),
             (404, "unknown-type", 4),
             (404, "unknown-command", 4),
             (405, "method-not-allowed", 7),
@@ -140,6 +141,7 @@ mod tests {
             (500, "damaged", 1),
             (503, "unavailable", 8),
             (503, "outcome-unknown", 8),
+            (504, "not-reached", 8),
             (507, "disk-full", 8),
         ];
         for (status, slug, code) in cases {

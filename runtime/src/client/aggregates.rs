@@ -4,6 +4,7 @@ use super::{
     address::{path, with_query},
     answer::Answer,
     error::ClientError,
+    feed::EventFilter,
     link,
     model::{AggregateSummary, Event, RawJson, State, TypeList},
     transport::{Call, Client},
@@ -19,12 +20,14 @@ pub struct Page<T> {
 }
 
 /// Which part of an aggregate's history.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct HistoryQuery {
     /// The first version to return; without it, the end from which the reading begins.
     pub from: Option<u64>,
     /// Newest first.
     pub backward: bool,
+    /// Which events.
+    pub filter: EventFilter,
     /// Most events on one page; without it the server's own limit.
     pub limit: Option<usize>,
 }
@@ -49,17 +52,16 @@ impl Client {
         &self,
         aggregate_type: &str,
         id: &str,
-        query: HistoryQuery,
+        query: &HistoryQuery,
     ) -> Result<Page<Event>, ClientError> {
-        let target = with_query(
-            path(&["v1", "aggregates", aggregate_type, id, "events"]),
-            &[
-                ("from", query.from.map(|version| version.to_string())),
-                ("direction", query.backward.then(|| "backward".to_owned())),
-                ("limit", query.limit.map(|limit| limit.to_string())),
-            ],
-        );
-        self.history_next(&target).await
+        let mut parameters = vec![
+            ("from", query.from.map(|version| version.to_string())),
+            ("direction", query.backward.then(|| "backward".to_owned())),
+        ];
+        parameters.extend(query.filter.parameters());
+        parameters.push(("limit", query.limit.map(|limit| limit.to_string())));
+        let path = path(&["v1", "aggregates", aggregate_type, id, "events"]);
+        self.history_next(&with_query(path, &parameters)).await
     }
 
     /// The page of history that `next` of the page before names.
@@ -163,9 +165,10 @@ mod tests {
             from: Some(1),
             backward: true,
             limit: Some(1),
+            ..HistoryQuery::default()
         };
         let client = server.client();
-        let first = client.history("account", "alice", query).await.unwrap();
+        let first = client.history("account", "alice", &query).await.unwrap();
         assert_eq!(first.items[0].version(), Some(2));
         let second = client.history_next(&first.next.unwrap()).await.unwrap();
         assert_eq!((second.items[0].version(), second.next), (Some(1), None));

@@ -13,13 +13,46 @@ use super::{
 
 const CAUGHT_UP: HeaderName = HeaderName::from_static("caught-up");
 
+/// Which events, of the feed as of a history. A part that is left out lets all through.
+#[derive(Debug, Clone, Default)]
+pub struct EventFilter {
+    /// Only events with one of these names.
+    pub event_types: Vec<String>,
+    /// Only what this actor asked for.
+    pub actor: Option<String>,
+    /// Only what was recorded at this time or later, RFC 3339.
+    pub since: Option<String>,
+    /// Only what was recorded before this time, RFC 3339.
+    pub until: Option<String>,
+}
+
+impl EventFilter {
+    pub(crate) fn parameters(&self) -> [(&'static str, Option<String>); 4] {
+        [
+            ("event_type", list(&self.event_types)),
+            ("actor", self.actor.clone()),
+            ("since", self.since.clone()),
+            ("until", self.until.clone()),
+        ]
+    }
+}
+
+/// Names as one parameter; none when there are none.
+fn list(names: &[String]) -> Option<String> {
+    (!names.is_empty()).then(|| names.join(","))
+}
+
 /// Which part of the feed.
 #[derive(Debug, Clone, Default)]
 pub struct FeedQuery {
     /// Begin after this cursor; without it, at the beginning. `now` is the head, for following only.
     pub after: Option<String>,
-    /// Only events of this aggregate type.
-    pub aggregate_type: Option<String>,
+    /// Only events of these aggregate types; empty for all.
+    pub aggregate_types: Vec<String>,
+    /// Only aggregates whose id begins with this.
+    pub id_prefix: Option<String>,
+    /// Which events of them.
+    pub filter: EventFilter,
     /// With the server's own events: deployments and the like.
     pub include_system: bool,
     /// Most events on one page; without it the server's own limit.
@@ -29,15 +62,17 @@ pub struct FeedQuery {
 impl FeedQuery {
     /// The path with its query; `after` may be left to the `Last-Event-ID` header.
     pub(crate) fn target(&self, with_after: bool) -> String {
-        with_query(
-            path(&["v1", "events"]),
-            &[
-                ("after", self.after.clone().filter(|_| with_after)),
-                ("type", self.aggregate_type.clone()),
-                ("include_system", self.include_system.then(|| "true".to_owned())),
-                ("limit", self.limit.map(|limit| limit.to_string())),
-            ],
-        )
+        let mut parameters = vec![
+            ("after", self.after.clone().filter(|_| with_after)),
+            ("type", list(&self.aggregate_types)),
+            ("id_prefix", self.id_prefix.clone()),
+        ];
+        parameters.extend(self.filter.parameters());
+        parameters.extend([
+            ("include_system", self.include_system.then(|| "true".to_owned())),
+            ("limit", self.limit.map(|limit| limit.to_string())),
+        ]);
+        with_query(path(&["v1", "events"]), &parameters)
     }
 }
 
@@ -91,7 +126,7 @@ mod tests {
     #[tokio::test]
     async fn pages_go_on_until_the_head() {
         let server = FakeServer::start(|request| match request.line.as_str() {
-            "GET /v1/events?after=0a&type=account&include_system=true&limit=2" => {
+            "GET /v1/events?after=0a&type=account%2Corder&id_prefix=a%2F&event_type=opened&actor=anna&since=s&until=u&include_system=true&limit=2" => {
                 Reply::json(&format!("[{}]", event("alice", 1)))
                     .header("Link", "</v1/events?after=0b>; rel=\"next\"")
                     .header("Caught-Up", "false")
@@ -104,7 +139,14 @@ mod tests {
         .await;
         let query = FeedQuery {
             after: Some("0a".into()),
-            aggregate_type: Some("account".into()),
+            aggregate_types: vec!["account".into(), "order".into()],
+            id_prefix: Some("a/".into()),
+            filter: EventFilter {
+                event_types: vec!["opened".into()],
+                actor: Some("anna".into()),
+                since: Some("s".into()),
+                until: Some("u".into()),
+            },
             include_system: true,
             limit: Some(2),
         };

@@ -10,9 +10,10 @@ use serde::Deserialize;
 use tokio::time::{sleep, timeout};
 
 use super::{
+    address::{path, with_query},
     backoff::{Backoff, spread},
     error::ClientError,
-    feed::FeedQuery,
+    feed::{EventFilter, FeedQuery},
     model::Event,
     sse::{SseMessage, SseParser},
     transport::{Call, Client, root_cause},
@@ -43,14 +44,14 @@ pub enum FollowItem {
     },
 }
 
-/// A feed that is followed: each event once, in order, across lost connections.
+/// A feed or a history that is followed: each event once, in order, across lost connections.
 ///
 /// The place in the feed is that of the last item *given to the caller*, so what arrived but was not given
 /// is asked for again.
 #[derive(Debug)]
 pub struct Follow {
     client: Client,
-    query: FeedQuery,
+    source: Source,
     cursor: Option<String>,
     stream: Option<Stream>,
     arrived: VecDeque<SseMessage>,
@@ -58,6 +59,47 @@ pub struct Follow {
     wait: Option<Duration>,
     was_connected: bool,
     silence_limit: Duration,
+}
+
+/// Where a history that is followed begins.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum HistoryStart {
+    /// At its first event.
+    #[default]
+    Beginning,
+    /// At this version.
+    Version(u64),
+    /// After this cursor; `now` is the head of the log.
+    After(String),
+}
+
+/// What is followed.
+#[derive(Debug)]
+enum Source {
+    Feed(FeedQuery),
+    History {
+        path: String,
+        start: HistoryStart,
+        filter: EventFilter,
+    },
+}
+
+impl Source {
+    /// The path with its query; the cursor may be left to the `Last-Event-ID` header.
+    fn target(&self, with_start: bool) -> String {
+        let (path, start, filter) = match self {
+            Self::Feed(query) => return query.target(with_start),
+            Self::History { path, start, filter } => (path, start, filter),
+        };
+        let start = match start {
+            HistoryStart::Version(from) => ("from", Some(from.to_string())),
+            HistoryStart::After(cursor) if with_start => ("after", Some(cursor.clone())),
+            _ => ("after", None),
+        };
+        let mut parameters = vec![start];
+        parameters.extend(filter.parameters());
+        with_query(path.clone(), &parameters)
+    }
 }
 
 #[derive(Debug)]
@@ -70,9 +112,29 @@ impl Client {
     /// Follows the feed. Nothing is sent before the first [`Follow::next`].
     #[must_use]
     pub fn follow(&self, query: FeedQuery) -> Follow {
-        Follow {
-            client: self.clone(),
-            query: FeedQuery { limit: None, ..query },
+        Follow::new(self, Source::Feed(FeedQuery { limit: None, ..query }))
+    }
+
+    /// Follows the history of one aggregate, which need not exist yet. Nothing is sent before the first
+    /// [`Follow::next`].
+    #[must_use]
+    pub fn follow_history(
+        &self,
+        aggregate_type: &str,
+        id: &str,
+        start: HistoryStart,
+        filter: EventFilter,
+    ) -> Follow {
+        let path = path(&["v1", "aggregates", aggregate_type, id, "events"]);
+        Follow::new(self, Source::History { path, start, filter })
+    }
+}
+
+impl Follow {
+    fn new(client: &Client, source: Source) -> Self {
+        Self {
+            client: client.clone(),
+            source,
             cursor: None,
             stream: None,
             arrived: VecDeque::new(),
@@ -82,9 +144,7 @@ impl Client {
             silence_limit: SILENCE_LIMIT,
         }
     }
-}
 
-impl Follow {
     /// The next item; waits for it as long as it takes.
     ///
     /// # Errors
@@ -120,7 +180,7 @@ impl Follow {
     }
 
     async fn connect(&mut self) -> Result<(), ClientError> {
-        let mut call = Call::get(self.query.target(self.cursor.is_none()));
+        let mut call = Call::get(self.source.target(self.cursor.is_none()));
         call.headers
             .insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
         if let Some(cursor) = &self.cursor {

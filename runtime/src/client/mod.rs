@@ -39,8 +39,8 @@ pub use consumers::{
 };
 pub use deliveries::{Delivery, FetchQuery, Fetched, Leases, Nack, Settled};
 pub use error::ClientError;
-pub use feed::{FeedPage, FeedQuery};
-pub use follow::{Follow, FollowItem};
+pub use feed::{EventFilter, FeedPage, FeedQuery};
+pub use follow::{Follow, FollowItem, HistoryStart};
 pub use model::{
     Accepted, AggregateSummary, Deployed, Deployment, DeploymentHistory, Event, ModuleInfo, ModuleList,
     OutcomeRecord, RawJson, State, TypeInfo, TypeList, Uploaded,

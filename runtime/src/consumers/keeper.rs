@@ -72,6 +72,12 @@ impl Keeper {
     }
 }
 
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
 fn run(wanted: &Wanted, store: &Weak<dyn EventStore>) {
     loop {
         let mut state = wanted.state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -6,7 +6,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::vocabulary::{Position, hex};
+use crate::vocabulary::{Position, hex, shown};
 
 const FORMAT: u8 = 1;
 const DIGITS: usize = 42;
@@ -45,7 +45,7 @@ impl FromStr for LeaseId {
 
     fn from_str(text: &str) -> Result<Self, NotALease> {
         let wrong = || NotALease {
-            found: text.chars().take(80).flat_map(char::escape_debug).collect(),
+            found: shown(text),
         };
         let canonical = text.len() == DIGITS && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         if !canonical {

@@ -205,6 +205,31 @@ fn push_rfc3339(millis: Millis, out: &mut Vec<u8>) {
     ]);
 }
 
+/// Reads a time of RFC 3339, and nothing else. What is finer than a millisecond is rounded up, so that what was recorded
+/// in milliseconds is on the same side of both; what is before 1970 is 0.
+pub(super) fn parse_rfc3339(text: &str) -> Option<Millis> {
+    let text = text.to_ascii_uppercase();
+    let (time, rest) = text.split_at_checked(19)?;
+    let is_shape = |text: &str, shape: &str| {
+        let fits = |(byte, shape): (u8, u8)| if shape == b'0' { byte.is_ascii_digit() } else { byte == shape };
+        text.len() == shape.len() && text.bytes().zip(shape.bytes()).all(fits)
+    };
+    let offset = match rest.strip_prefix('.') {
+        None => rest,
+        Some(rest) => {
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            rest.get(digits..).filter(|_| (1..=9).contains(&digits))?
+        }
+    };
+    let is_offset = offset == "Z" || is_shape(offset, "+00:00") || is_shape(offset, "-00:00");
+    if !is_offset || !is_shape(time, "0000-00-00T00:00:00") {
+        return None;
+    }
+    let timestamp: jiff::Timestamp = text.parse().ok()?;
+    let millis = -(-timestamp.as_nanosecond()).div_euclid(1_000_000);
+    Some(Millis::try_from(millis).unwrap_or(0))
+}
+
 /// The two digits of a number below 100.
 fn two(value: i32) -> [u8; 2] {
     [value / 10, value % 10].map(|digit| b'0' + digit.unsigned_abs() as u8)
@@ -226,6 +251,42 @@ mod tests {
         for millis in (0..4_000_000_000_000_i64).step_by(86_399_999 * 17) {
             let expected = format!("{:.3}", jiff::Timestamp::from_millisecond(millis).unwrap());
             assert_eq!(rfc3339(millis.unsigned_abs()), expected);
+        }
+    }
+
+    #[test]
+    fn times_are_read_strictly() {
+        for (text, millis) in [
+            ("1970-01-01T00:00:00Z", 0),
+            ("2026-11-21T00:00:00.123Z", 1_795_219_200_123),
+            ("2026-11-21t01:30:00.123+01:30", 1_795_219_200_123),
+            ("2026-11-20T23:00:00.1230000-01:00", 1_795_219_200_123),
+            ("2026-11-21T00:00:00.122000001z", 1_795_219_200_123),
+            ("1969-12-31T23:59:59Z", 0),
+        ] {
+            assert_eq!(parse_rfc3339(text), Some(millis), "{text}");
+        }
+        for wrong in [
+            "",
+            "2026-11-21",
+            "2026-11-21T00:00Z",
+            "2026-11-21 00:00:00Z",
+            "2026-11-21T00:00:00",
+            "2026-11-21T00:00:00.Z",
+            "2026-11-21T00:00:00,5Z",
+            "2026-11-21T00:00:00+0100",
+            "2026-11-21T00:00:00 01:00",
+            "2026-11-21T00:00:00Z[UTC]",
+            "2026-02-30T00:00:00Z",
+            "2026-11-21T25:00:00Z",
+            "+002026-11-21T00:00:00Z",
+            "1795219200",
+            "\u{661}026-11-21T00:00:00Z",
+        ] {
+            assert_eq!(parse_rfc3339(wrong), None, "{wrong}");
+        }
+        for millis in (0..4_000_000_000_000_u64).step_by(86_399_999 * 17) {
+            assert_eq!(parse_rfc3339(&rfc3339(millis)), Some(millis));
         }
     }
 

@@ -6,10 +6,15 @@ use serde_json::{Value, json};
 use crate::{
     consumers::{Definition, Order, Retry, Start},
     store::FeedFilter,
-    vocabulary::{Cursor, Millis, json_problem},
+    vocabulary::{Cursor, InvalidName, Millis, json_problem, shown},
 };
 
-use super::{app::Running, cloudevent::rfc3339, cursors, feed_filter, problem::Problem};
+use super::{
+    app::{App, Running},
+    cloudevent::{parse_rfc3339, rfc3339},
+    feed::{check_filter, place},
+    problem::Problem,
+};
 
 /// The body of `PUT /v1/consumers/{name}`. What is left out has its default.
 #[derive(Debug, Default, Deserialize)]
@@ -62,14 +67,18 @@ pub(super) fn read<T: serde::de::DeserializeOwned>(body: &[u8], what: &str, exam
 
 impl DefinitionBody {
     /// The definition, and where a new consumer begins.
-    pub(super) fn into_definition(self, running: &Running) -> Result<(Definition, Start), Problem> {
+    pub(super) async fn into_definition(
+        self,
+        app: &App,
+        running: &Running,
+    ) -> Result<(Definition, Start), Problem> {
         let usual = Definition::default();
         let start = match self.start {
-            Some(start) => start_of(&start, running)?,
+            Some(start) => start_of(&start, running).await?,
             None => Start::Beginning,
         };
         let definition = Definition {
-            filter: self.filter.into_filter(running)?,
+            filter: self.filter.into_filter(app)?,
             batch: self.batch.unwrap_or(usual.batch),
             ack_deadline_ms: self.ack_deadline_ms.unwrap_or(usual.ack_deadline_ms),
             retry: self.retry.into_retry(),
@@ -81,17 +90,18 @@ impl DefinitionBody {
 }
 
 impl FilterBody {
-    fn into_filter(self, running: &Running) -> Result<FeedFilter, Problem> {
-        let parts = feed_filter::Parts {
-            aggregate_types: &self.types,
-            event_types: &self.event_types,
-            id_prefix: self.id_prefix.as_deref(),
-            actor: self.actor.as_deref(),
-            since: self.since.as_deref(),
-            until: self.until.as_deref(),
+    fn into_filter(self, app: &App) -> Result<FeedFilter, Problem> {
+        let filter = FeedFilter {
+            aggregate_types: names(&self.types)?,
+            event_types: names(&self.event_types)?,
+            id_prefix: self.id_prefix,
+            actor: self.actor,
+            since: self.since.as_deref().map(|text| time("filter.since", text)).transpose()?,
+            until: self.until.as_deref().map(|text| time("filter.until", text)).transpose()?,
             include_system: self.include_system,
         };
-        parts.into_filter(running.limits())
+        check_filter(&filter, app.limits())?;
+        Ok(filter)
     }
 }
 
@@ -109,12 +119,25 @@ impl RetryBody {
     }
 }
 
+fn names<T: std::str::FromStr<Err = InvalidName>>(texts: &[String]) -> Result<Vec<T>, Problem> {
+    let names: Result<_, InvalidName> = texts.iter().map(|text| text.parse()).collect();
+    Ok(names?)
+}
+
+fn time(name: &str, text: &str) -> Result<Millis, Problem> {
+    parse_rfc3339(text).ok_or_else(|| {
+        let found = shown(text);
+        let detail = format!("`{name}` is `{found}`, which is not a time of RFC 3339");
+        Problem::malformed(detail, "write it like `2026-11-21T08:30:00Z`").with("found", found)
+    })
+}
+
 fn ordering_of(text: &str) -> Result<Order, Problem> {
     match text {
         "aggregate" => Ok(Order::Aggregate),
         "none" => Ok(Order::None),
         other => {
-            let found: String = other.chars().take(80).collect();
+            let found = shown(other);
             Err(Problem::malformed(
                 format!("`ordering` is `{found}`"),
                 "use `aggregate`, or `none` when events need not wait for each other",
@@ -126,7 +149,7 @@ fn ordering_of(text: &str) -> Result<Order, Problem> {
 const STARTS: &str = "use `\"beginning\"`, `\"now\"`, `{\"after\": \"<cursor>\"}` or `{\"time\": \"2026-01-01T00:00:00Z\"}`";
 
 /// Where to begin: one of four ways, and one only.
-pub(super) fn start_of(start: &Value, running: &Running) -> Result<Start, Problem> {
+pub(super) async fn start_of(start: &Value, running: &Running) -> Result<Start, Problem> {
     let wrong = |detail: String| Problem::malformed(detail, STARTS);
     match start {
         Value::String(word) if word == "beginning" => Ok(Start::Beginning),
@@ -134,8 +157,8 @@ pub(super) fn start_of(start: &Value, running: &Running) -> Result<Start, Proble
         Value::Object(members) => {
             let text = |name: &str| members.get(name).and_then(Value::as_str);
             match (text("after"), text("time"), members.len()) {
-                (Some(cursor), None, 1) => Ok(Start::After(cursors::position(running, cursor)?)),
-                (None, Some(time), 1) => Ok(Start::Time(feed_filter::time("start.time", time)?)),
+                (Some(cursor), None, 1) => Ok(Start::After(place(running, Some(cursor)).await?)),
+                (None, Some(text), 1) => Ok(Start::Time(self::time("start.time", text)?)),
                 (Some(_), Some(_), _) => Err(wrong(
                     "`start` names both a cursor and a time, which may contradict each other".to_owned(),
                 )),

@@ -27,6 +27,7 @@ use super::{
 use crate::{
     aggregates::Aggregates,
     bus::Bus,
+    consumers::Consumers,
     modules::Modules,
     store::{
         EventStore, MemoryStore,
@@ -78,8 +79,10 @@ pub(super) fn running(limits: &Arc<Limits>) -> Running {
     let aggregates = Arc::new(Aggregates::start(&store, &clock, limits, 1).unwrap());
     let modules = Modules::open(&store, host.unwrap(), &aggregates, &clock).unwrap();
     modules.upload(&guests::counter(), true).unwrap();
+    let bus = Bus::new(&store, limits);
     Running {
-        bus: Bus::new(&store, limits),
+        consumers: Arc::new(Consumers::open(&store, &bus, &clock, limits).unwrap()),
+        bus,
         modules: Arc::new(modules),
         aggregates,
         store,

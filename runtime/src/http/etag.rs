@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     aggregates::Preconditions,
-    vocabulary::{ModuleDigest, Version, push_hex},
+    vocabulary::{ModuleDigest, Version, push_hex, shown},
 };
 
 use super::{document::number, problem::Problem};
@@ -184,7 +184,7 @@ fn tag(name: &HeaderName, text: &str) -> Result<Tag, Problem> {
 }
 
 fn wrong(name: &HeaderName, found: &str) -> Problem {
-    let found: String = found.chars().take(80).flat_map(char::escape_debug).collect();
+    let found = shown(found);
     Problem::malformed(
         format!("`{name}: {found}` is not an entity tag"),
         "send the version in quotes, `\"7\"`, or the ETag as it was received, `\"7-3fa9c1d2\"`",

@@ -88,7 +88,8 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Query<T> {
     }
 }
 
-fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
+/// The same, where nothing else of the request is extracted.
+pub(super) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
     let encoded = uri.query().unwrap_or_default();
     // Form decoding would put replacement characters there, and the parameter would mean something else.
     if percent_decode_str(encoded).decode_utf8().is_err() {

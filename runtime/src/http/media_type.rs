@@ -6,6 +6,9 @@ use crate::vocabulary::is_json;
 
 use super::{extract::header_text, problem::Problem};
 
+/// The names that are in use for JSON, one value a line.
+pub(super) const NDJSON: [&str; 3] = ["application/x-ndjson", "application/ndjson", "application/jsonl"];
+
 /// Checks that a body's media type is the one expected. None means the expected one.
 pub(super) fn check_content_type(headers: &HeaderMap, expected: &[&str]) -> Result<(), Problem> {
     let Some(found) = header_text(headers, header::CONTENT_TYPE.as_str())? else {

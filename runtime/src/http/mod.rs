@@ -12,6 +12,7 @@ mod document;
 mod etag;
 mod extract;
 mod failures;
+mod feed;
 mod linger;
 mod media_type;
 mod openapi;
@@ -20,7 +21,6 @@ mod problem;
 mod protocol;
 mod routes;
 mod serve;
-mod sse;
 mod streams;
 
 pub use app::{App, Running};

@@ -8,6 +8,8 @@ use axum::{
 };
 use serde_json::{Map, Value};
 
+use crate::vocabulary::{AggregateKey, Cursor, Version};
+
 /// A problem document, with extension members of its kind.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Problem(Box<Content>);
@@ -148,18 +150,30 @@ pub(super) fn unknown_type(aggregate_type: &str) -> Problem {
         .with("aggregate_type", aggregate_type)
 }
 
+pub(super) fn unknown_aggregate(key: &AggregateKey) -> Problem {
+    let detail = format!("`{key}` does not exist: it has no events");
+    Problem::new(404, "unknown-aggregate", "No such aggregate", detail).fix("send it a command that creates it")
+}
+
 pub(super) fn unknown_module(detail: String) -> Problem {
     Problem::new(404, "unknown-module", "No such module", detail).fix("GET /v1/modules lists those there are")
 }
 
-/// A domain's no.
-pub(super) fn rejected(code: &str, message: &str, details: Value, version: u64) -> Problem {
+/// A domain's no, to what was at a version and a position.
+pub(super) fn rejected(
+    code: &str,
+    message: &str,
+    details: Value,
+    version: Version,
+    position: Cursor,
+) -> Problem {
     Problem::new(422, "rejected", "The domain rejected the command", message)
         .fix("nothing was appended; `code` and `details` say why, for programs")
         .with("code", code)
         .with("message", message)
         .with("details", details)
-        .with("version", version)
+        .with("version", version.0)
+        .with("position", position.to_string())
 }
 
 pub(super) async fn not_found(uri: axum::http::Uri) -> Problem {

@@ -79,7 +79,7 @@ impl FromStr for Cursor {
 
     fn from_str(text: &str) -> Result<Self, CursorError> {
         let wrong = || CursorError {
-            found: text.chars().take(80).flat_map(char::escape_debug).collect(),
+            found: super::shown(text),
         };
         let canonical =
             text.len() == BYTES * 2 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));

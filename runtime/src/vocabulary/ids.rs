@@ -19,8 +19,8 @@ pub struct InvalidName {
 
 impl InvalidName {
     fn new(what: &'static str, found: &str, problem: impl Into<String>) -> Self {
-        let shown: String = found.chars().take(80).flat_map(char::escape_debug).collect();
-        let found = if found.chars().count() > 80 {
+        let shown = super::shown(found);
+        let found = if found.chars().count() > super::shown::SHOWN_CHARS {
             format!("{shown}…")
         } else {
             shown

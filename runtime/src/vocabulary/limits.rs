@@ -213,6 +213,18 @@ limits! {
         "aggregates with parked events of one consumer", on breach "the next one is tried on, at its longest pause", because "Somebody has to look at them.";
     heartbeat: Duration = Duration::from_secs(15), at most 300 * 1_000, "ms",
         "silence on a stream", on breach "a comment is sent", because "Proxies close silent connections.";
+    stream_frame_bytes: usize = 32 * KIB, at most 1_024 * KIB as u64, "B",
+        "events put into one piece of a stream when they are ready together", on breach "another piece", because "Memory; larger ones are hardly faster.";
+    checkpoint_positions: u64 = 10_000, at most 1_000_000_000, "count",
+        "events that a filtered stream passes over in silence", on breach "a `checkpoint` is sent", because "Who comes back goes on there: a tenth of a second of reading.";
+    filter_names: usize = 64, at most 1_024, "count",
+        "aggregate and event types in one filter", on breach "400", because "Each event is held against each of them.";
+    filter_bytes: usize = 4 * KIB, at most 64 * KIB as u64, "B",
+        "texts of one filter, together", on breach "400", because "It is kept as long as the stream is.";
+    wait: Duration = Duration::from_secs(10), at most 600 * 1_000, "ms",
+        "waiting for a position, where the request does not say how long", on breach "504", because "A commit takes milliseconds: what takes longer has another cause.";
+    wait_longest: Duration = Duration::from_secs(60), at most 600 * 1_000, "ms",
+        "waiting that a request may ask for", on breach "400; `Prefer: wait` is cut to it", because "Proxies give up silent requests.";
     shutdown: Duration = Duration::from_secs(20), at most 600 * 1_000, "ms",
         "time for accepted requests to finish at shutdown", on breach "connections are cut", because "Supervisors kill after 30 s or more.";
     connections: usize = 8_192, at most 65_536, "count",

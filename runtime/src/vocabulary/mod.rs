@@ -11,6 +11,7 @@ pub mod json;
 pub mod json_problem;
 pub mod limits;
 pub mod manifest;
+pub mod shown;
 
 pub use clock::{Clock, ManualClock, Millis, SystemClock};
 pub use commit::{
@@ -27,4 +28,5 @@ pub use ids::{
 pub use json::check_json;
 pub use json_problem::json_problem;
 pub use limits::{LimitError, Limits};
+pub use shown::{shown, shown_chars};
 pub use manifest::{CommandSchema, EventSchema, Manifest, is_json};

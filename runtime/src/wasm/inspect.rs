@@ -12,7 +12,7 @@ use super::{
     upload_error::UploadError,
     world,
 };
-use crate::vocabulary::{Limits, ModuleDigest};
+use crate::vocabulary::{Limits, ModuleDigest, shown_chars};
 
 const MAGIC: &[u8] = b"\0asm";
 const CORE_VERSION: [u8; 4] = [1, 0, 0, 0];
@@ -112,7 +112,7 @@ fn text(upload: &[u8]) -> Option<UploadError> {
         "Send the `.wasm` file itself, for example with `--data-binary @module.wasm`"
     };
     Some(UploadError::Text {
-        beginning: start.chars().take(40).flat_map(char::escape_debug).collect(),
+        beginning: shown_chars(start, 40),
         fix,
     })
 }

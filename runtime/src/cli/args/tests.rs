@@ -105,7 +105,7 @@ fn wrong_arguments_are_refused_with_the_reason() {
         ("consumers show Billing", "[a-z]"),
         ("consumers create", "<NAME>"),
         ("consumers create billing --type Account", "[a-z]"),
-        ("consumers create billing --since yesterday", "2026-01-31"),
+        ("consumers create billing --since yesterday", "2026-11-21"),
         ("consumers create billing --start end", "beginning"),
         ("consumers create billing --ordering total", "aggregate, none"),
         ("consumers create billing --ack-deadline 30s", "0.5"),

@@ -50,7 +50,7 @@ impl Books {
     /// Reads the whole feed of the type, and compares.
     pub(super) async fn check(&self, client: &Client, aggregate_type: &str) -> Result<Checked, CliError> {
         let query = FeedQuery {
-            aggregate_type: Some(aggregate_type.to_owned()),
+            aggregate_types: vec![aggregate_type.to_owned()],
             limit: Some(1_000),
             ..FeedQuery::default()
         };

@@ -20,7 +20,7 @@ pub struct CreateArgs {
     /// Which events it wants.
     #[command(flatten)]
     pub filter: FilterArgs,
-    /// Where a new consumer begins: beginning (the default), now, a cursor, or a time such as 2026-01-31T00:00:00Z
+    /// Where a new consumer begins: beginning (the default), now, a cursor, or a time such as 2026-11-21T08:30:00Z
     #[arg(long, value_name = "START", value_parser = words::start)]
     pub start: Option<ConsumerStart>,
     /// Events that are fetched at a time when a member does not say
@@ -49,22 +49,22 @@ pub struct CreateArgs {
 /// Which events a consumer wants: those that fit all that is said.
 #[derive(Debug, Args)]
 pub struct FilterArgs {
-    /// Only events of these aggregate types; several with commas, or given again
+    /// Only events of these aggregate types: several with commas, or given again
     #[arg(long = "type", value_name = "TYPE", value_delimiter = ',')]
     pub types: Vec<AggregateType>,
-    /// Only events of these event types; several with commas, or given again
-    #[arg(long = "event-type", value_name = "TYPE", value_delimiter = ',')]
+    /// Only events with these names: several with commas, or given again
+    #[arg(long = "event-type", value_name = "NAME", value_delimiter = ',')]
     pub event_types: Vec<EventType>,
-    /// Only events of aggregates whose id begins like this
-    #[arg(long, value_name = "PREFIX")]
+    /// Only events of aggregates whose id begins with this
+    #[arg(long, value_name = "TEXT")]
     pub id_prefix: Option<String>,
-    /// Only events that this actor caused
-    #[arg(long, value_name = "ACTOR")]
+    /// Only what this actor asked for
+    #[arg(long)]
     pub actor: Option<String>,
-    /// Only events that were recorded at this time or later
+    /// Only what was recorded at this time or later, such as 2026-11-21T08:30:00Z
     #[arg(long, value_name = "TIME", value_parser = words::time)]
     pub since: Option<String>,
-    /// Only events that were recorded before this time
+    /// Only what was recorded before this time
     #[arg(long, value_name = "TIME", value_parser = words::time)]
     pub until: Option<String>,
     /// With the server's own events: deployments and the like
@@ -77,7 +77,7 @@ pub struct FilterArgs {
 pub struct ResetArgs {
     /// The consumer's name, for example billing
     pub name: ConsumerName,
-    /// Where to begin: beginning, now, a cursor, or a time such as 2026-01-31T00:00:00Z
+    /// Where to begin: beginning, now, a cursor, or a time such as 2026-11-21T08:30:00Z
     #[arg(long, value_name = "START", value_parser = words::start)]
     pub to: ConsumerStart,
 }

@@ -15,7 +15,7 @@ pub(super) fn start(text: &str) -> Result<ConsumerStart, String> {
         cursor if cursor.parse::<Cursor>().is_ok() => Ok(ConsumerStart::After(cursor.to_owned())),
         other => time(other).map(ConsumerStart::Time).map_err(|_| {
             "must be beginning, now, a cursor (the `position` of an event, unchanged) or a time such as \
-             2026-01-31T00:00:00Z"
+             2026-11-21T08:30:00Z"
                 .to_owned()
         }),
     }
@@ -25,7 +25,7 @@ pub(super) fn start(text: &str) -> Result<ConsumerStart, String> {
 pub(super) fn time(text: &str) -> Result<String, String> {
     match text.parse::<jiff::Timestamp>() {
         Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err("must be a time such as 2026-01-31T00:00:00Z".to_owned()),
+        Err(_) => Err("must be a time such as 2026-11-21T08:30:00Z".to_owned()),
     }
 }
 

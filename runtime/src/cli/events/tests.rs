@@ -88,16 +88,44 @@ async fn history_goes_both_ways() {
 }
 
 #[tokio::test]
-async fn following_one_aggregate_leaves_the_others_out() {
-    let stream = |text: String| Reply::stream("text/event-stream", vec![text]).never_ending();
-    let server = FakeServer::start(move |_| {
-        let messages = [event("alice", 1), event("bob", 1), event("alice", 2)];
-        stream(messages.map(|event| format!("data: {event}\n\n")).concat())
-    })
-    .await;
-    let text = events(&server, "account alice --follow --after now --limit 2 --json")
-        .await
-        .unwrap();
-    assert_eq!(text, format!("{}\n{}\n", event("alice", 1), event("alice", 2)));
-    assert_eq!(server.requests()[0].line, "GET /v1/events?after=now&type=account");
+async fn one_aggregate_is_followed_in_its_own_stream() {
+    for (line, query) in [
+        ("--after now", "?after=now"),
+        ("--from 7", "?from=7"),
+        ("--event-type opened", "?event_type=opened"),
+    ] {
+        let stream = |text: String| Reply::stream("text/event-stream", vec![text]).never_ending();
+        let server = FakeServer::start(move |_| {
+            let messages = [event("alice", 1), event("alice", 2), event("alice", 3)];
+            stream(messages.map(|event| format!("data: {event}\n\n")).concat())
+        })
+        .await;
+        let text = events(&server, &format!("account alice --follow {line} --limit 2 --json"))
+            .await
+            .unwrap();
+        assert_eq!(text, format!("{}\n{}\n", event("alice", 1), event("alice", 2)));
+        let expected = format!("GET /v1/aggregates/account/alice/events{query}");
+        assert_eq!(server.requests()[0].line, expected);
+    }
+}
+
+#[tokio::test]
+async fn filters_are_asked_for() {
+    let server = FakeServer::start(|_| page(&[], "/v1/events?after=c0", true)).await;
+    let all = "--event-type opened,closed --actor anna --since 2026-01-01T00:00:00Z --until 2026-01-02T00:00:00Z";
+    let asked = "event_type=opened%2Cclosed&actor=anna&since=2026-01-01T00%3A00%3A00Z&until=2026-01-02T00%3A00%3A00Z";
+    for (line, expected) in [
+        (format!("account {all}"), format!("GET /v1/events?type=account&{asked}")),
+        (
+            format!("--type account,order --type cart --id-prefix a/ {all}"),
+            format!("GET /v1/events?type=account%2Corder%2Ccart&id_prefix=a%2F&{asked}"),
+        ),
+        (
+            format!("account alice {all}"),
+            format!("GET /v1/aggregates/account/alice/events?{asked}"),
+        ),
+    ] {
+        drop(events(&server, &line).await);
+        assert_eq!(server.requests().last().unwrap().line, expected, "{line}");
+    }
 }

@@ -8,7 +8,10 @@ use crate::client::fake::{FakeServer, Reply, event};
 
 /// What the follower saw, as short words.
 async fn follow(server: &FakeServer, query: FeedQuery, items: usize) -> Vec<String> {
-    let mut follow = server.client().follow(query);
+    watch(server.client().follow(query), items).await
+}
+
+async fn watch(mut follow: Follow, items: usize) -> Vec<String> {
     follow.backoff = Backoff::new(Duration::from_millis(2), Duration::from_millis(10));
     follow.silence_limit = Duration::from_millis(300);
     let mut seen = Vec::new();
@@ -68,7 +71,7 @@ async fn it_goes_on_after_the_last_event_given() {
     .await;
     let query = FeedQuery {
         after: Some("c0".into()),
-        aggregate_type: Some("account".into()),
+        aggregate_types: vec!["account".into()],
         limit: Some(7),
         ..FeedQuery::default()
     };
@@ -98,6 +101,27 @@ async fn it_goes_on_after_the_last_event_given() {
         .collect();
     assert_eq!(lines[0], "GET /v1/events?after=c0&type=account");
     assert_eq!(lines[3], "GET /v1/events?type=account");
+}
+
+#[tokio::test]
+async fn a_history_is_followed_in_its_own_stream() {
+    let server = serve(vec![stream(message(8)), stream(message(9)).never_ending()]).await;
+    let filter = EventFilter {
+        event_types: vec!["opened".into()],
+        ..EventFilter::default()
+    };
+    let from = HistoryStart::Version(8);
+    let follow = server.client().follow_history("account", "a/b", from, filter.clone());
+    assert_eq!(watch(follow, 3).await, ["8", "reconnecting", "9"]);
+    let after = HistoryStart::After("c7".into());
+    let follow = server.client().follow_history("account", "a/b", after, filter);
+    assert!(watch(follow, 1).await[0].contains("500"));
+    assert_eq!(last_event_ids(&server), [None, Some("c8".into()), None]);
+    let lines: Vec<_> = server.requests().into_iter().map(|request| request.line).collect();
+    let path = "GET /v1/aggregates/account/a%2Fb/events";
+    assert_eq!(lines[0], format!("{path}?from=8&event_type=opened"));
+    assert_eq!(lines[1], lines[0]);
+    assert_eq!(lines[2], format!("{path}?after=c7&event_type=opened"));
 }
 
 #[tokio::test]

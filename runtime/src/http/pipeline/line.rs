@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use crate::{
     aggregates::{CommandRequest, Preconditions},
     modules::Modules,
-    vocabulary::{AggregateKey, Version, check_json, json_problem},
+    vocabulary::{AggregateKey, Version, check_json, json_problem, shown, shown_chars},
 };
 
 use super::{
@@ -224,7 +224,7 @@ impl Written<'_> {
                 preconditions.any_of = Some(versions.into_iter().map(Version).collect());
             }
             _ => {
-                let found = shown(if_match.get().as_bytes());
+                let found = shown_bytes(if_match.get().as_bytes());
                 let detail = format!("`if_match` is neither a version, nor 1 to {TAGS_MAX} of them, nor `*`");
                 let fix = "send a number, `7`, an array, `[7,8]`, or `\"*\"`, which means: only when the aggregate exists";
                 return Err(Problem::malformed(detail, fix).with("found", found));
@@ -263,7 +263,7 @@ fn written(line: &[u8]) -> Result<Written<'_>, Problem> {
     let begin = line.trim_ascii_start();
     if begin.first().is_some_and(|first| *first != b'{') {
         let found = String::from_utf8_lossy(begin.get(..4).unwrap_or(begin));
-        let first: String = found.chars().take(1).flat_map(char::escape_debug).collect();
+        let first = shown_chars(&found, 1);
         let at = line.len() - begin.len() + 1;
         return Err(unreadable(
             &format!("`{first}` stands where the `{{` of an object should (at byte {at})"),
@@ -281,12 +281,12 @@ fn unreadable(problem: &str, line: &[u8]) -> Problem {
         format!("the line is not a command: {problem}"),
         "write one JSON object with `type`, `id` and `command` on each line; docs/pipelining.md lists the other members",
     )
-    .with("found", shown(line))
+    .with("found", shown_bytes(line))
 }
 
-fn shown(bytes: &[u8]) -> String {
-    let text: String = String::from_utf8_lossy(bytes.get(..320).unwrap_or(bytes)).into_owned();
-    text.chars().take(80).flat_map(char::escape_debug).collect()
+/// The beginning of what may not be text.
+fn shown_bytes(bytes: &[u8]) -> String {
+    shown(&String::from_utf8_lossy(bytes.get(..320).unwrap_or(bytes)))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use axum::{
     extract::State,
-    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use percent_encoding::utf8_percent_encode;
@@ -20,9 +20,10 @@ use super::super::{
     cloudevent::{ID, rfc3339},
     document::Object,
     etag::{known_states, version_headers},
-    extract::{NoParameters, Path, Query, no_query},
+    extract::{NoParameters, Path, Query, query},
     media_type::negotiate,
-    problem::{Problem, unknown_type},
+    feed::Wait,
+    problem::{Problem, unknown_aggregate, unknown_type},
 };
 
 /// `GET /v1/aggregates`
@@ -88,7 +89,7 @@ pub(super) async fn of_type(
     if let Some((last, _)) = found.last().filter(|_| more) {
         let after = utf8_percent_encode(last.as_str(), ID);
         super::link_next(
-            &mut response,
+            response.headers_mut(),
             &format!("/v1/aggregates/{aggregate_type}?after={after}&limit={limit}"),
         );
     }
@@ -102,9 +103,12 @@ pub(in super::super) async fn state(
     parts: &Parts,
 ) -> Result<Response, Problem> {
     let running = app.running()?;
-    no_query(&parts.uri)?;
+    let wait = wait(app, running, &parts.uri)?;
     negotiate(&parts.headers, &["application/json"])?;
     let known = known_states(&parts.headers)?;
+    if let Some(wait) = wait {
+        wait.over(running).await?;
+    }
     let request = StateRequest {
         key: key.clone(),
         known: known.states,
@@ -124,17 +128,27 @@ pub(in super::super) async fn state(
     render(&key, &view)
 }
 
+/// What a reader of a state may ask for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StateQuery {
+    wait_for: Option<String>,
+    timeout: Option<String>,
+}
+
+fn wait(app: &App, running: &Running, uri: &Uri) -> Result<Option<Wait>, Problem> {
+    if uri.query().is_none() {
+        return Ok(None);
+    }
+    let StateQuery { wait_for, timeout } = query(uri)?;
+    Wait::of(running, app.limits(), wait_for.as_deref(), timeout.as_deref())
+}
+
 fn render(key: &AggregateKey, view: &StateView) -> Result<Response, Problem> {
     let version = version_headers(view.version, &view.module);
     let state = match &view.state {
         RenderedState::Missing => {
-            return Err(Problem::new(
-                404,
-                "unknown-aggregate",
-                "No such aggregate",
-                format!("`{key}` does not exist: it has no events"),
-            )
-            .fix("send it a command that creates it"));
+            return Err(unknown_aggregate(key));
         }
         RenderedState::Ended => {
             return Err(Problem::new(

@@ -82,11 +82,7 @@ pub(in crate::http) fn check_payload(encoding: &str, payload: &[u8]) -> Result<(
     let Err(problem) = vocabulary::check_json(payload) else {
         return Ok(());
     };
-    let found: String = String::from_utf8_lossy(payload)
-        .chars()
-        .take(80)
-        .flat_map(char::escape_debug)
-        .collect();
+    let found = vocabulary::shown(&String::from_utf8_lossy(payload.get(..320).unwrap_or(payload)));
     let detail = format!("the payload is not JSON: {problem}");
     Err(Problem::malformed(detail, "send one JSON value that fits the command's schema").with("found", found))
 }
@@ -155,7 +151,8 @@ pub(in crate::http) fn write_body(running: &Running, committed: &Committed, out:
                 .as_ref()
                 .and_then(|details| serde_json::from_slice(details).ok());
             let details = details.unwrap_or(Value::Null);
-            let document = rejected(code, message, details, commit.last_version().0).document();
+            let position = running.cursor(committed.last_position());
+            let document = rejected(code, message, details, commit.last_version(), position).document();
             out.extend_from_slice(document.to_string().as_bytes());
         }
     }

@@ -71,7 +71,7 @@ pub(super) async fn put(
     let body = read_body(&app, body, "the definition", DEFINITION_BYTES).await?;
     let example = "{\"filter\": {\"types\": [\"account\"]}, \"start\": \"beginning\"}";
     let body: DefinitionBody = consumer_body::read(&body, "the definition", example)?;
-    let (definition, start) = body.into_definition(&running)?;
+    let (definition, start) = body.into_definition(&app, &running).await?;
     let (consumers, named) = (running.consumers.clone(), name.clone());
     let put = super::blocking(move || consumers.put(&named, definition, start)).await??;
     let status = if put == Some(true) { StatusCode::CREATED } else { StatusCode::OK };
@@ -136,7 +136,7 @@ pub(super) async fn reset(
     check_content_type(&headers, &["application/json"])?;
     let body = read_body(&app, body, "the reset", DEFINITION_BYTES).await?;
     let body: ResetBody = consumer_body::read(&body, "the reset", "{\"start\": \"beginning\"}")?;
-    let start = consumer_body::start_of(&body.start, &running)?;
+    let start = consumer_body::start_of(&body.start, &running).await?;
     let (consumers, named) = (running.consumers.clone(), name.clone());
     super::blocking(move || consumers.reset(&named, start)).await??;
     respond(StatusCode::OK, running, name).await

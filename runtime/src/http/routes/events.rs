@@ -1,235 +1,148 @@
-//! The history of one aggregate, and the whole feed.
+//! The whole feed: pages, and streams.
 
 use axum::{
     extract::State,
-    http::{HeaderMap, HeaderName, HeaderValue, header},
-    response::{IntoResponse, Response},
+    http::{HeaderMap, HeaderValue, Uri},
+    response::Response,
 };
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::{
-    store::{Direction, FeedFilter, PageLimit},
-    vocabulary::{AggregateType, Cursor, Position, RecordedEvent, Version},
+    store::{FeedFilter, FeedPage, PageLimit},
+    vocabulary::Position,
 };
 
 use super::super::{
     app::{App, Running},
-    cloudevent::CloudEvent,
-    etag::AGGREGATE_VERSION,
-    extract::{Path, Query, header_text},
-    media_type::negotiate,
-    problem::{Problem, unknown_type},
-    sse,
+    extract::Query,
+    feed::{
+        CAUGHT_UP, Criteria, Form, Order, PageAnswer, Wait, answer, first_event, last_event_id, next_target,
+        place, preference_applied, preferred_wait,
+    },
+    problem::Problem,
 };
-
-const BATCH: &str = "application/cloudevents-batch+json";
-const JSON: &str = "application/json";
-const EVENT_STREAM: &str = "text/event-stream";
-/// About what a small event takes as a CloudEvent.
-const EVENT_BYTES: usize = 768;
-/// Whether a page of the feed reached its end.
-const CAUGHT_UP: HeaderName = HeaderName::from_static("caught-up");
-
-/// Which page of a history.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct HistoryPage {
-    from: Option<u64>,
-    direction: Option<WireDirection>,
-    limit: Option<usize>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum WireDirection {
-    Forward,
-    Backward,
-}
-
-/// `GET /v1/aggregates/{type}/{id}/events`
-pub(super) async fn history(
-    State(app): State<App>,
-    running: Running,
-    path: Path,
-    Query(page): Query<HistoryPage>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let key = path.aggregate()?;
-    let media_type = negotiate(&headers, &[BATCH, JSON])?;
-    if running.modules.active(&key.aggregate_type).is_none() && !key.aggregate_type.is_system() {
-        return Err(unknown_type(key.aggregate_type.as_str()));
-    }
-    let backward = page.direction == Some(WireDirection::Backward);
-    if page.from == Some(0) {
-        return Err(Problem::malformed(
-            "`from=0`: versions start at 1",
-            "leave `from` out, or start at 1",
-        ));
-    }
-    let (direction, first) = if backward {
-        (Direction::Backward, u64::MAX)
-    } else {
-        (Direction::Forward, 1)
-    };
-    let from = Version(page.from.unwrap_or(first));
-    let limit = super::page_limit(&app, page.limit)?;
-    let bounds = PageLimit {
-        events: limit,
-        bytes: app.limits().page_bytes,
-    };
-    let (store, asked) = (running.store.clone(), key.clone());
-    let read = move || -> Result<_, crate::store::ReadError> {
-        let head = store.head(&asked)?;
-        Ok((head, store.history(&asked, from, direction, bounds)?))
-    };
-    let (head, events) = super::blocking(read).await??;
-    if head.version == Version(0) {
-        return Err(Problem::new(
-            404,
-            "unknown-aggregate",
-            "No such aggregate",
-            format!("`{key}` has no events"),
-        )
-        .fix("send it a command that creates it"));
-    }
-    let mut response = batch(&running, &events, media_type);
-    response
-        .headers_mut()
-        .insert(AGGREGATE_VERSION, HeaderValue::from(head.version.0));
-    let next = events.last().and_then(|last| match direction {
-        Direction::Forward => (last.version < head.version).then(|| last.version.plus(1)),
-        Direction::Backward => (last.version > Version(1)).then(|| Version(last.version.0 - 1)),
-    });
-    if let Some(next) = next {
-        let name = if backward { "backward" } else { "forward" };
-        let path = super::aggregates::path_of(&key);
-        super::link_next(
-            &mut response,
-            &format!("{path}/events?from={next}&direction={name}&limit={limit}"),
-        );
-    }
-    Ok(response)
-}
 
 /// Which stretch of the feed.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FeedQuery {
-    after: Option<String>,
     #[serde(rename = "type")]
-    aggregate_type: Option<String>,
+    types: Option<String>,
+    event_type: Option<String>,
+    id_prefix: Option<String>,
+    actor: Option<String>,
+    since: Option<String>,
+    until: Option<String>,
     include_system: Option<bool>,
+    after: Option<String>,
     limit: Option<usize>,
+    follow: Option<bool>,
+    wait_for: Option<String>,
+    timeout: Option<String>,
+}
+
+impl FeedQuery {
+    fn filter(&self, app: &App) -> Result<FeedFilter, Problem> {
+        let criteria = Criteria {
+            types: self.types.as_deref(),
+            event_types: self.event_type.as_deref(),
+            id_prefix: self.id_prefix.as_deref(),
+            actor: self.actor.as_deref(),
+            since: self.since.as_deref(),
+            until: self.until.as_deref(),
+            include_system: self.include_system.unwrap_or(false),
+        };
+        criteria.filter(app.limits())
+    }
+
+    /// Whether the address names the branch of the log, and so means the same for ever.
+    fn names_branch(&self) -> bool {
+        let after = self.after.as_deref();
+        after != Some("now") && (after.is_some() || self.wait_for.is_some())
+    }
 }
 
 /// `GET /v1/events`
 pub(super) async fn feed(
     State(app): State<App>,
     running: Running,
+    uri: Uri,
     Query(query): Query<FeedQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let media_type = negotiate(&headers, &[BATCH, JSON, EVENT_STREAM])?;
-    let aggregate_type = query
-        .aggregate_type
-        .as_deref()
-        .map(str::parse::<AggregateType>)
-        .transpose()?;
-    let filter = FeedFilter {
-        aggregate_types: aggregate_type.iter().cloned().collect(),
-        include_system: query.include_system.unwrap_or(false),
-        ..FeedFilter::default()
-    };
-    let resume = header_text(&headers, "last-event-id")?
-        .filter(|id| !id.is_empty())
-        .map(str::to_owned);
-    if media_type == EVENT_STREAM {
-        if query.limit.is_some() {
-            return Err(Problem::malformed(
-                "`limit` is for pages; a stream has none",
-                "leave `limit` out",
-            ));
-        }
+    let form = Form::of(&headers)?;
+    let follow = form.follows(query.follow)?;
+    let filter = query.filter(&app)?;
+    let resume = last_event_id(&headers, form)?;
+    let (wait_for, timeout) = (query.wait_for.as_deref(), query.timeout.as_deref());
+    if let Some(wait) = Wait::of(&running, app.limits(), wait_for, timeout)? {
+        wait.over(&running).await?;
+    }
+    let Form::Page(media_type) = form else {
+        let limit = super::stream_limit(follow, query.limit)?;
         // A reconnecting client repeats its first `after`: the id it saw last is the later word.
-        let after = position(&running, resume.or(query.after))?;
+        let after = place(&running, resume.or(query.after.as_deref())).await?;
         let subscription = running.bus.subscribe(after, filter)?;
-        return Ok(sse::follow(running, subscription, app.limits().heartbeat));
-    }
-    if resume.is_some() {
-        let fix = "accept `text/event-stream`, or name the place with `after=`";
-        return Err(Problem::malformed("`Last-Event-ID` is for streams", fix));
-    }
-    let after = position(&running, query.after)?;
+        let order = Order { form, follow, limit };
+        return Ok(answer(app.limits(), running, subscription, order));
+    };
+    let after = place(&running, query.after.as_deref()).await?;
     let limit = super::page_limit(&app, query.limit)?;
     let bounds = PageLimit {
         events: limit,
         bytes: app.limits().page_bytes,
     };
-    let store = running.store.clone();
-    let page = super::blocking(move || store.feed(after, &filter, bounds)).await??;
-    let mut response = batch(&running, &page.events, media_type);
-    let caught_up = HeaderValue::from_static(if page.at_head { "true" } else { "false" });
-    response.headers_mut().insert(CAUGHT_UP, caught_up);
-    let mut next = format!("/v1/events?after={}&limit={limit}", running.cursor(page.scanned));
-    if let Some(aggregate_type) = aggregate_type {
-        next.push_str(&format!("&type={aggregate_type}"));
+    let mut page = read(&running, after, &filter, bounds).await?;
+    let wait = preferred_wait(&headers, app.limits());
+    if let Some(wait) = wait.filter(|_| page.events.is_empty()) {
+        let subscription = running.bus.subscribe(page.scanned, filter.clone())?;
+        let from = first_event(subscription, wait).await?;
+        page = read(&running, from, &filter, bounds).await?;
     }
-    if query.include_system == Some(true) {
-        next.push_str("&include_system=true");
-    }
-    super::link_next(&mut response, &next);
-    Ok(response)
+    let answer = render(&running, &uri, &query, media_type, &page, limit, wait);
+    Ok(answer.answer(&running, &headers))
 }
 
-/// Where a cursor points to: nothing is the beginning, `now` the end.
-fn position(running: &Running, cursor: Option<String>) -> Result<Position, Problem> {
-    let last = running.store.last_position();
-    let text = match cursor {
-        None => return Ok(Position(0)),
-        Some(text) if text == "now" => return Ok(last),
-        Some(text) => text,
-    };
-    let cursor: Cursor = text.parse()?;
-    let identity = running.store.identity();
-    if !cursor.is_of(identity.log_id) {
-        return Err(bad_cursor(&text, "belongs to another log"));
-    }
-    if cursor.epoch != identity.epoch {
-        let detail = format!("the cursor `{text}` belongs to a branch of the log that a restore has ended");
-        return Err(Problem::new(410, "dead-branch", "The branch has ended", detail)
-            .fix("start again from the beginning, or from a cursor given out since")
-            .with("cursor", text));
-    }
-    if cursor.position > last {
-        return Err(bad_cursor(&text, "lies beyond the end of the log"));
-    }
-    Ok(cursor.position)
+async fn read(
+    running: &Running,
+    after: Position,
+    filter: &FeedFilter,
+    limit: PageLimit,
+) -> Result<FeedPage, Problem> {
+    let (store, filter) = (running.store.clone(), filter.clone());
+    Ok(super::blocking(move || store.feed(after, &filter, limit)).await??)
 }
 
-fn bad_cursor(text: &str, why: &str) -> Problem {
-    Problem::new(
-        400,
-        "bad-cursor",
-        "Not a cursor of this log",
-        format!("the cursor `{text}` {why}"),
-    )
-    .fix("start without a cursor, or with one that this server gave out")
-    .with("cursor", text)
-}
-
-fn batch(running: &Running, events: &[RecordedEvent], media_type: &'static str) -> Response {
-    let mut body = Vec::with_capacity(events.len() * EVENT_BYTES + 2);
-    body.push(b'[');
-    for (index, event) in events.iter().enumerate() {
-        if index > 0 {
-            body.push(b',');
-        }
-        CloudEvent::from(event).write(running, &mut body);
+fn render<'a>(
+    running: &Running,
+    uri: &Uri,
+    query: &FeedQuery,
+    media_type: &'static str,
+    page: &'a FeedPage,
+    limit: usize,
+    wait: Option<std::time::Duration>,
+) -> PageAnswer<'a> {
+    let last = page.events.last().filter(|_| page.events.len() >= limit && !page.at_head);
+    // A full page goes on right behind its last event, whenever it is read; how far was looked beyond it may change.
+    let scanned = last.map_or(page.scanned, |last| last.position);
+    let is_closed = last.is_some() && query.names_branch();
+    let mut headers = HeaderMap::new();
+    let caught_up = if page.at_head { "true" } else { "false" };
+    headers.insert(CAUGHT_UP, HeaderValue::from_static(caught_up));
+    if let Some(wait) = wait.filter(|_| !is_closed) {
+        preference_applied(&mut headers, wait);
     }
-    body.push(b']');
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static(media_type)),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+    let next = [
+        ("after", running.cursor(scanned).to_string()),
+        ("limit", limit.to_string()),
     ];
-    (headers, body).into_response()
+    super::link_next(&mut headers, &next_target("/v1/events", uri, &next));
+    PageAnswer {
+        media_type,
+        events: &page.events,
+        scanned,
+        more: !page.at_head,
+        is_closed,
+        headers,
+    }
 }

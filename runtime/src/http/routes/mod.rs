@@ -5,6 +5,7 @@ pub(super) mod commands;
 mod consumers;
 mod deliveries;
 mod events;
+mod history;
 mod modules;
 mod operations;
 mod parked;
@@ -12,7 +13,7 @@ mod pipelined;
 
 use axum::{
     Router,
-    http::{HeaderValue, header},
+    http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Response},
     routing::{get, post, put},
 };
@@ -71,7 +72,7 @@ pub(super) fn router(app: App) -> Router {
             "/v1/aggregates/{type}/{id}/commands/{command}",
             post(direct::routed),
         )
-        .route("/v1/aggregates/{type}/{id}/events", get(events::history))
+        .route("/v1/aggregates/{type}/{id}/events", get(history::history))
         .route(
             "/v1/aggregates/{type}/{id}/outcomes/{key}",
             get(commands::outcome),
@@ -140,7 +141,7 @@ fn json_bytes(text: Vec<u8>) -> Response {
 }
 
 /// Runs what may block on a thread that may.
-async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+pub(super) async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
     let span = tracing::Span::current();
     tokio::task::spawn_blocking(move || span.in_scope(call))
         .await
@@ -163,9 +164,21 @@ fn page_limit(app: &App, asked: Option<usize>) -> Result<usize, Problem> {
     }
 }
 
+/// The number of events that a stream is to end after.
+fn stream_limit(follow: bool, asked: Option<usize>) -> Result<Option<usize>, Problem> {
+    match asked {
+        Some(_) if follow => Err(Problem::malformed(
+            "`limit` is for what ends; a stream that follows does not",
+            "leave `limit` out, and close the stream when you have enough",
+        )),
+        Some(0) => Err(Problem::malformed("`limit=0` is no event at all", "ask for at least one")),
+        asked => Ok(asked),
+    }
+}
+
 /// Points to the next page.
-fn link_next(response: &mut Response, path: &str) {
+fn link_next(headers: &mut HeaderMap, path: &str) {
     if let Ok(value) = HeaderValue::try_from(format!("<{path}>; rel=\"next\"")) {
-        response.headers_mut().insert(header::LINK, value);
+        headers.insert(header::LINK, value);
     }
 }

@@ -78,7 +78,7 @@ pub(super) async fn lanes(
         if let Some(version) = lane.alone {
             next.push_str(&format!("&after_version={version}"));
         }
-        super::link_next(&mut response, &next);
+        super::link_next(response.headers_mut(), &next);
     }
     Ok(response)
 }
@@ -144,7 +144,7 @@ pub(super) async fn events(
     if let Some(next) = found.next {
         let id = utf8_percent_encode(key.aggregate_id.as_str(), ID);
         let path = format!("/v1/consumers/{name}/parked/{}/{id}", key.aggregate_type);
-        super::link_next(&mut response, &format!("{path}?from={next}&limit={limit}"));
+        super::link_next(response.headers_mut(), &format!("{path}?from={next}&limit={limit}"));
     }
     Ok(response)
 }

@@ -14,13 +14,10 @@ use super::super::{
     app::{App, Running},
     connection::Connection,
     extract::Query,
-    media_type::{check_content_type, negotiate},
+    media_type::{NDJSON, check_content_type, negotiate},
     pipeline::{self, Order},
     problem::Problem,
 };
-
-/// The names that are in use for JSON, one value a line.
-const NDJSON: [&str; 3] = ["application/x-ndjson", "application/ndjson", "application/jsonl"];
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

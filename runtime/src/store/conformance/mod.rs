@@ -85,6 +85,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ),
     ("snapshots are found by module and version", shelf::snapshots),
     ("modules are kept", shelf::modules),
+    ("what consumers have reached is kept", shelf::consumers),
     ("random appends follow the model", model::random_appends),
 ];
 

@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Subject, appended, event, key, wait_until};
 use crate::{
-    store::{Snapshot, StoredModule},
+    store::{ConsumerRow, Snapshot, StoredModule},
     vocabulary::{AggregateType, Manifest, ModuleDigest, Version},
 };
 
@@ -89,4 +89,24 @@ pub(super) fn modules(subject: &Subject<'_>) {
         Some(Bytes::from(small))
     );
     assert_eq!(store.module_bytes(&ModuleDigest([9; 32])).unwrap(), None);
+}
+
+/// What consumers have reached is kept row by row, all of a call or nothing of it.
+pub(super) fn consumers(subject: &Subject<'_>) {
+    let store = subject.store();
+    let row = |key: &'static str, value: Option<&'static str>| ConsumerRow {
+        key: Bytes::from_static(key.as_bytes()),
+        value: value.map(|value| Bytes::from_static(value.as_bytes())),
+    };
+    assert_eq!(store.consumer_rows().unwrap(), []);
+    let rows = [row("b\0p", Some("2")), row("a\0p", Some("1")), row("c", Some(""))];
+    store.save_consumers(&rows).unwrap();
+    store
+        .save_consumers(&[row("b\0p", Some("3")), row("c", None), row("never there", None)])
+        .unwrap();
+    let store = subject.again(store);
+    let expected = [row("a\0p", Some("1")), row("b\0p", Some("3"))];
+    assert_eq!(store.consumer_rows().unwrap(), expected);
+    store.save_consumers(&[]).unwrap();
+    assert_eq!(store.consumer_rows().unwrap(), expected);
 }

@@ -1,0 +1,223 @@
+//! Events as a stream: server-sent events (<https://html.spec.whatwg.org/multipage/server-sent-events.html>), or JSON,
+//! one value a line. The socket's own back-pressure is what paces a subscription: nothing is read from it that the
+//! client has not made room for.
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::{
+    body::Body,
+    http::{HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use futures_util::stream;
+
+use crate::{
+    bus::{Delivery, Event, Subscription},
+    store::ReadError,
+    vocabulary::{Limits, Position, push_hex},
+};
+
+use super::{
+    super::{app::Running, cloudevent::CloudEvent, problem::Problem},
+    Form,
+};
+
+/// What a client that lost its connection is told of when to come back, in milliseconds.
+const GREETING: &str = "retry: 1000\n\n";
+
+/// How a stream goes.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::http) struct Order {
+    pub(in crate::http) form: Form,
+    /// Whether it goes on with what happens; else it ends where the log does now.
+    pub(in crate::http) follow: bool,
+    /// So many events, and no more.
+    pub(in crate::http) limit: Option<usize>,
+}
+
+/// A response that follows a subscription until its end, until the client goes or until the server stops.
+pub(in crate::http) fn answer(
+    limits: &Limits,
+    running: Running,
+    subscription: Subscription,
+    order: Order,
+) -> Response {
+    let is_lines = matches!(order.form, Form::Lines(_));
+    let start = Following {
+        until: (!order.follow).then(|| running.store.last_position()),
+        writer: Writer { running, is_lines },
+        subscription,
+        left: order.limit,
+        heartbeat: limits.heartbeat,
+        frame_bytes: limits.stream_frame_bytes,
+        usual_bytes: 0,
+        is_greeted: is_lines,
+        has_ended: false,
+    };
+    let frames = stream::unfold(start, |mut following| async move {
+        let frame = following.frame().await?;
+        Some((Ok::<Bytes, Infallible>(frame), following))
+    });
+    let headers = [
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static(order.form.media_type()),
+        ),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    (headers, Body::from_stream(frames)).into_response()
+}
+
+struct Following {
+    subscription: Subscription,
+    writer: Writer,
+    /// Where it ends; none when it follows.
+    until: Option<Position>,
+    /// So many more events; none when there is no limit.
+    left: Option<usize>,
+    heartbeat: Duration,
+    frame_bytes: usize,
+    /// What the last frame took.
+    usual_bytes: usize,
+    is_greeted: bool,
+    has_ended: bool,
+}
+
+impl Following {
+    /// What is to be sent next: the first delivery as soon as it is there, and whatever is ready with it.
+    async fn frame(&mut self) -> Option<Bytes> {
+        if self.has_ended {
+            return None;
+        }
+        if !std::mem::replace(&mut self.is_greeted, true) {
+            return Some(Bytes::from_static(GREETING.as_bytes()));
+        }
+        let Ok(first) = tokio::time::timeout(self.heartbeat, self.subscription.next()).await else {
+            return Some(self.idle());
+        };
+        let mut frame = Vec::with_capacity(self.usual_bytes);
+        self.take(first, &mut frame);
+        while !self.has_ended && frame.len() < self.frame_bytes {
+            match self.subscription.try_next() {
+                Some(delivery) => self.take(delivery, &mut frame),
+                None => break,
+            }
+        }
+        self.usual_bytes = frame.len();
+        // A body may not have an empty piece in HTTP/1.1: it would end there.
+        (!frame.is_empty()).then(|| frame.into())
+    }
+
+    /// In silence: where it has got to, when that is news.
+    fn idle(&mut self) -> Bytes {
+        let mut frame = Vec::new();
+        match self.subscription.checkpoint() {
+            Some(position) => self.writer.place("checkpoint", position, &mut frame),
+            None => self.writer.heartbeat(&mut frame),
+        }
+        frame.into()
+    }
+
+    fn take(&mut self, delivery: Result<Delivery, ReadError>, frame: &mut Vec<u8>) {
+        match delivery {
+            Ok(Delivery::Event(event)) => {
+                self.writer.event(&event, frame);
+                self.given(event.position(), frame);
+            }
+            Ok(Delivery::CaughtUp(position)) => {
+                self.writer.place("caught-up", position, frame);
+                self.has_ended = self.until.is_some();
+            }
+            Ok(Delivery::Checkpoint(position)) if self.is_end(position) => self.end(position, frame),
+            Ok(Delivery::Checkpoint(position)) => self.writer.place("checkpoint", position, frame),
+            Ok(Delivery::FellBehind(position)) => self.writer.place("fell-behind", position, frame),
+            Ok(Delivery::Closed) => self.has_ended = true,
+            Err(error) => {
+                self.writer.failed(error.into(), frame);
+                self.has_ended = true;
+            }
+        }
+    }
+
+    /// An event has been written: perhaps it was the last one.
+    fn given(&mut self, position: Position, frame: &mut Vec<u8>) {
+        if self.is_end(position) {
+            return self.end(position, frame);
+        }
+        if let Some(left) = &mut self.left {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                self.writer.place("checkpoint", position, frame);
+                self.has_ended = true;
+            }
+        }
+    }
+
+    fn is_end(&self, position: Position) -> bool {
+        self.until.is_some_and(|until| position >= until)
+    }
+
+    fn end(&mut self, position: Position, frame: &mut Vec<u8>) {
+        self.writer.place("caught-up", position, frame);
+        self.has_ended = true;
+    }
+}
+
+/// What is sent, in the form of the stream.
+struct Writer {
+    running: Running,
+    is_lines: bool,
+}
+
+impl Writer {
+    fn event(&self, event: &Event, frame: &mut Vec<u8>) {
+        if !self.is_lines {
+            frame.extend_from_slice(b"id: ");
+            self.cursor(event.position(), frame);
+            frame.extend_from_slice(b"\ndata: ");
+        }
+        match event {
+            Event::Read(event) => CloudEvent::from(event).write(&self.running, frame),
+            Event::Live(event) => event.write(frame, |committed, index, out| {
+                if let Some(event) = CloudEvent::of(committed).nth(index) {
+                    event.write(&self.running, out);
+                }
+            }),
+        }
+        frame.extend_from_slice(if self.is_lines { b"\n" } else { b"\n\n" });
+    }
+
+    /// Says where the stream has got to, and why.
+    fn place(&self, name: &str, position: Position, frame: &mut Vec<u8>) {
+        if self.is_lines {
+            frame.extend_from_slice(format!("{{\"annals\":\"{name}\",\"position\":\"").as_bytes());
+            self.cursor(position, frame);
+            frame.extend_from_slice(b"\"}\n");
+        } else {
+            frame.extend_from_slice(format!("event: {name}\nid: ").as_bytes());
+            self.cursor(position, frame);
+            frame.extend_from_slice(b"\ndata: {\"position\":\"");
+            self.cursor(position, frame);
+            frame.extend_from_slice(b"\"}\n\n");
+        }
+    }
+
+    fn failed(&self, problem: Problem, frame: &mut Vec<u8>) {
+        let problem = problem.document();
+        let text = if self.is_lines {
+            format!("{{\"annals\":\"failed\",\"problem\":{problem}}}\n")
+        } else {
+            format!("event: failed\ndata: {problem}\n\n")
+        };
+        frame.extend_from_slice(text.as_bytes());
+    }
+
+    fn heartbeat(&self, frame: &mut Vec<u8>) {
+        frame.extend_from_slice(if self.is_lines { b"\n" } else { b": heartbeat\n\n" });
+    }
+
+    fn cursor(&self, position: Position, frame: &mut Vec<u8>) {
+        push_hex(&self.running.cursor(position).bytes(), frame);
+    }
+}
