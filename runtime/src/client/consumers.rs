@@ -214,7 +214,11 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn pause_consumer(&self, name: &str) -> Result<Answer<Consumer>, ClientError> {
-        let call = Call::new(Method::POST, path(&["v1", "consumers", name, "pause"]), Bytes::new());
+        let call = Call::new(
+            Method::POST,
+            path(&["v1", "consumers", name, "pause"]),
+            Bytes::new(),
+        );
         self.call(call).await?.read(A_CONSUMER)
     }
 
@@ -223,7 +227,11 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn resume_consumer(&self, name: &str) -> Result<Answer<Consumer>, ClientError> {
-        let call = Call::new(Method::POST, path(&["v1", "consumers", name, "resume"]), Bytes::new());
+        let call = Call::new(
+            Method::POST,
+            path(&["v1", "consumers", name, "resume"]),
+            Bytes::new(),
+        );
         self.call(call).await?.read(A_CONSUMER)
     }
 
@@ -288,23 +296,41 @@ mod tests {
         let client = server.client();
         let list = client.consumers().await.unwrap().value.consumers;
         assert_eq!((list[0].name.as_str(), list[0].lag.events), ("billing", 12));
-        assert_eq!(client.consumer("billing").await.unwrap().value.members["worker-1"], 2);
-        client.put_consumer("billing", &ConsumerSettings::default()).await.unwrap();
+        assert_eq!(
+            client.consumer("billing").await.unwrap().value.members["worker-1"],
+            2
+        );
+        client
+            .put_consumer("billing", &ConsumerSettings::default())
+            .await
+            .unwrap();
         client.pause_consumer("billing").await.unwrap();
         client.resume_consumer("billing").await.unwrap();
-        client.reset_consumer("billing", &ConsumerStart::Now).await.unwrap();
+        client
+            .reset_consumer("billing", &ConsumerStart::Now)
+            .await
+            .unwrap();
         client.delete_consumer("billing").await.unwrap();
-        let asked: Vec<(String, String)> =
-            server.requests().into_iter().map(|request| (request.line, request.body)).collect();
+        let asked: Vec<(String, String)> = server
+            .requests()
+            .into_iter()
+            .map(|request| (request.line, request.body))
+            .collect();
         let expected = [
             ("GET /v1/consumers", ""),
             ("GET /v1/consumers/billing", ""),
-            ("PUT /v1/consumers/billing", r#"{"filter":{"include_system":false},"retry":{}}"#),
+            (
+                "PUT /v1/consumers/billing",
+                r#"{"filter":{"include_system":false},"retry":{}}"#,
+            ),
             ("POST /v1/consumers/billing/pause", ""),
             ("POST /v1/consumers/billing/resume", ""),
             ("POST /v1/consumers/billing/reset", r#"{"start":"now"}"#),
             ("DELETE /v1/consumers/billing", ""),
         ];
-        assert_eq!(asked, expected.map(|(line, body)| (line.to_owned(), body.to_owned())));
+        assert_eq!(
+            asked,
+            expected.map(|(line, body)| (line.to_owned(), body.to_owned()))
+        );
     }
 }

@@ -153,7 +153,8 @@ mod tests {
     #[tokio::test]
     async fn a_fetch_says_who_and_how_much_and_keeps_the_text() {
         let server =
-            FakeServer::start(|_| Reply::json(&format!(r#"{{"events":[{}]}}"#, delivery("0a", "alice", 3)))).await;
+            FakeServer::start(|_| Reply::json(&format!(r#"{{"events":[{}]}}"#, delivery("0a", "alice", 3))))
+                .await;
         let query = FetchQuery {
             member: Some("m".into()),
             max: Some(7),
@@ -162,9 +163,16 @@ mod tests {
         let fetched = server.client().fetch("billing", &query).await.unwrap().value;
         let delivered = &fetched.events[0];
         assert_eq!(delivered.raw.get(), delivery("0a", "alice", 3));
-        assert_eq!((delivered.value.lease.as_str(), delivered.value.attempt), ("0a", 1));
+        assert_eq!(
+            (delivered.value.lease.as_str(), delivered.value.attempt),
+            ("0a", 1)
+        );
         assert_eq!(delivered.value.event.version(), Some(3));
-        server.client().fetch("billing", &FetchQuery::default()).await.unwrap();
+        server
+            .client()
+            .fetch("billing", &FetchQuery::default())
+            .await
+            .unwrap();
         let requests = server.requests();
         assert_eq!(requests[0].line, "POST /v1/consumers/billing/fetch");
         assert_eq!(requests[0].body, r#"{"member":"m","max":7,"wait_ms":1500}"#);
@@ -191,10 +199,17 @@ mod tests {
             delay_ms: Some(5),
             park: false,
         };
-        let leases = Leases { member: None, ..leases };
+        let leases = Leases {
+            member: None,
+            ..leases
+        };
         assert_eq!(client.nack("billing", leases, &nack).await.unwrap().value.done, 2);
         assert_eq!(client.extend("billing", leases).await.unwrap().value.done, 2);
-        let bodies: Vec<String> = server.requests().into_iter().map(|request| request.body).collect();
+        let bodies: Vec<String> = server
+            .requests()
+            .into_iter()
+            .map(|request| request.body)
+            .collect();
         let expected = [
             r#"{"member":"m","leases":["0a","0b"]}"#,
             r#"{"leases":["0a","0b"],"reason":"no","delay_ms":5,"park":false}"#,

@@ -97,8 +97,10 @@ impl Client {
         struct Listing {
             parked: Vec<Verbatim<Parked>>,
         }
-        let answer: Answer<Listing> =
-            self.call(Call::get(next.to_owned())).await?.read("a page of parked aggregates")?;
+        let answer: Answer<Listing> = self
+            .call(Call::get(next.to_owned()))
+            .await?
+            .read("a page of parked aggregates")?;
         Ok(Page {
             next: link::next(&answer.headers),
             items: answer.value.parked,
@@ -135,7 +137,10 @@ impl Client {
             parked: Parked,
             events: Vec<Event>,
         }
-        let answer: Answer<Listing> = self.call(Call::get(next.to_owned())).await?.read("parked events")?;
+        let answer: Answer<Listing> = self
+            .call(Call::get(next.to_owned()))
+            .await?
+            .read("parked events")?;
         Ok(ParkedEvents {
             parked: answer.value.parked,
             page: Page {
@@ -208,9 +213,7 @@ mod tests {
                 event("a/b", 1)
             ))
             .header("Link", "</events>; rel=\"next\""),
-            "GET /events" => {
-                Reply::json(&format!(r#"{{"parked":{},"events":[]}}"#, parked("a/b", "null")))
-            }
+            "GET /events" => Reply::json(&format!(r#"{{"parked":{},"events":[]}}"#, parked("a/b", "null"))),
             other => Reply::text(500, other),
         })
         .await;
@@ -220,8 +223,14 @@ mod tests {
         let second = client.parked_next(&first.next.unwrap()).await.unwrap();
         assert_eq!((second.items[0].value.alone, second.next), (Some(4), None));
         let events = client.parked_events("billing", ALICE, Some(1)).await.unwrap();
-        assert_eq!((events.parked.events, events.page.items[0].version()), (3, Some(1)));
-        let rest = client.parked_events_next(&events.page.next.unwrap()).await.unwrap();
+        assert_eq!(
+            (events.parked.events, events.page.items[0].version()),
+            (3, Some(1))
+        );
+        let rest = client
+            .parked_events_next(&events.page.next.unwrap())
+            .await
+            .unwrap();
         assert!(rest.page.items.is_empty() && rest.page.next.is_none());
     }
 
@@ -236,10 +245,17 @@ mod tests {
             version: Some(4),
             ..ALICE
         };
-        let skipped = client.skip("billing", key, Some(9), "a test").await.unwrap().value;
+        let skipped = client
+            .skip("billing", key, Some(9), "a test")
+            .await
+            .unwrap()
+            .value;
         assert_eq!(skipped.skipped, 3);
-        let bodies: Vec<Value> =
-            server.requests().iter().map(|request| serde_json::from_str(&request.body).unwrap()).collect();
+        let bodies: Vec<Value> = server
+            .requests()
+            .iter()
+            .map(|request| serde_json::from_str(&request.body).unwrap())
+            .collect();
         let expected = [
             json!({ "all": true }),
             json!({ "type": "account", "id": "a/b", "version": null }),

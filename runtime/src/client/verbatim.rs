@@ -28,7 +28,10 @@ mod tests {
     #[test]
     fn text_and_meaning_are_both_there() {
         let read: Vec<Verbatim<Vec<f64>>> = serde_json::from_str("[[1.10, 2], []]").unwrap();
-        assert_eq!((read[0].raw.get(), &read[0].value[..]), ("[1.10, 2]", &[1.1, 2.0][..]));
+        assert_eq!(
+            (read[0].raw.get(), &read[0].value[..]),
+            ("[1.10, 2]", &[1.1, 2.0][..])
+        );
         assert!(serde_json::from_str::<Verbatim<bool>>("7").is_err());
     }
 }

@@ -52,7 +52,10 @@ pub(super) async fn fetch(client: &Client, args: &FetchArgs, out: &mut Out<'_>) 
     // Whoever reads them has got them, or this fails: nothing is acknowledged that nobody saw.
     out.flush()?;
     if !args.ack {
-        let member = args.member.as_ref().map(|member| format!(" --member {}", escape(member)));
+        let member = args
+            .member
+            .as_ref()
+            .map(|member| format!(" --member {}", escape(member)));
         out.note(&format!(
             "-- to acknowledge: annals consumers ack {}{} LEASE",
             args.name,
@@ -77,7 +80,10 @@ fn nothing(args: &FetchArgs) -> String {
             args.name
         )
     } else {
-        format!("there was nothing to deliver within {}", words::exactly(args.wait))
+        format!(
+            "there was nothing to deliver within {}",
+            words::exactly(args.wait)
+        )
     }
 }
 

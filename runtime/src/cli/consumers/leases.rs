@@ -93,7 +93,9 @@ pub(super) async fn nack(
         delay_ms: args.delay,
         park: args.park,
     };
-    let answer = client.nack(args.of.name.as_str(), args.of.leases(named), &nack).await?;
+    let answer = client
+        .nack(args.of.name.as_str(), args.of.leases(named), &nack)
+        .await?;
     print(&answer, if args.park { "parked" } else { "given back" }, out)
 }
 
@@ -140,8 +142,12 @@ fn read(mut input: impl BufRead, leases: &mut Vec<String>) -> Result<(), CliErro
     loop {
         let mut line = Vec::new();
         number += 1;
-        let taken = input.by_ref().take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut line);
-        let taken = taken.map_err(|error| CliError::failed(format!("cannot read standard input: {error}")))?;
+        let taken = input
+            .by_ref()
+            .take(LINE_BYTES_MAX + 1)
+            .read_until(b'\n', &mut line);
+        let taken =
+            taken.map_err(|error| CliError::failed(format!("cannot read standard input: {error}")))?;
         if taken == 0 {
             return Ok(());
         }
@@ -157,7 +163,10 @@ fn read(mut input: impl BufRead, leases: &mut Vec<String>) -> Result<(), CliErro
         leases.push(lease_of(line).ok_or_else(|| {
             let shown: String = line.chars().take(80).collect();
             CliError::usage(
-                format!("line {number} of standard input names no lease: `{}`", escape(&shown)),
+                format!(
+                    "line {number} of standard input names no lease: `{}`",
+                    escape(&shown)
+                ),
                 FIX,
             )
         })?);
@@ -203,7 +212,10 @@ mod tests {
             let error = read_all(text).unwrap_err();
             assert_eq!(error.exit() as u8, 2);
             let report = error.report(false);
-            assert!(report.contains("line 2") && report.contains("fetch --json"), "{report}");
+            assert!(
+                report.contains("line 2") && report.contains("fetch --json"),
+                "{report}"
+            );
         }
         let many = "0a\n".repeat(LEASES_MAX + 1);
         assert!(read_all(&many).unwrap_err().to_string().contains("10000"));

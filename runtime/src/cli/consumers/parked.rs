@@ -38,7 +38,12 @@ pub struct ReplayArgs {
     /// The consumer's name, for example billing
     pub name: ConsumerName,
     /// The aggregate's type, for example account
-    #[arg(value_name = "TYPE", requires = "id", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(
+        value_name = "TYPE",
+        requires = "id",
+        required_unless_present = "all",
+        conflicts_with = "all"
+    )]
     pub aggregate_type: Option<AggregateType>,
     /// Which aggregate, for example alice
     #[arg(required_unless_present = "all")]
@@ -82,7 +87,9 @@ fn key<'a>(aggregate_type: &'a AggregateType, id: &'a AggregateId, version: Opti
 
 pub(super) async fn parked(client: &Client, args: &ParkedArgs, out: &mut Out<'_>) -> Result<(), CliError> {
     match (&args.aggregate_type, &args.id) {
-        (Some(aggregate_type), Some(id)) => events(client, args, key(aggregate_type, id, args.version), out).await,
+        (Some(aggregate_type), Some(id)) => {
+            events(client, args, key(aggregate_type, id, args.version), out).await
+        }
         _ => aggregates(client, args, out).await,
     }
 }
@@ -122,7 +129,15 @@ async fn aggregates(client: &Client, args: &ParkedArgs, out: &mut Out<'_>) -> Re
 fn rows(page: &[Verbatim<Parked>], with_heading: bool) -> String {
     let mut rows = Vec::with_capacity(page.len() + 1);
     if with_heading {
-        let heading = ["AGGREGATE", "VERSION", "EVENTS", "ATTEMPTS", "STATUS", "SINCE", "LAST ERROR"];
+        let heading = [
+            "AGGREGATE",
+            "VERSION",
+            "EVENTS",
+            "ATTEMPTS",
+            "STATUS",
+            "SINCE",
+            "LAST ERROR",
+        ];
         rows.push(heading.map(str::to_owned).to_vec());
     }
     rows.extend(page.iter().map(|Verbatim { value: parked, .. }| {
@@ -188,14 +203,22 @@ pub(super) async fn replay(client: &Client, args: &ReplayArgs, out: &mut Out<'_>
         out.note(&format!("nothing of {} is parked", args.name));
         return Ok(());
     }
-    Ok(out.line(&format!("{} delivered again", plural(aggregates, "parked aggregate")))?)
+    Ok(out.line(&format!(
+        "{} delivered again",
+        plural(aggregates, "parked aggregate")
+    ))?)
 }
 
 pub(super) async fn skip(client: &Client, args: &SkipArgs, out: &mut Out<'_>) -> Result<(), CliError> {
     let key = key(&args.aggregate_type, &args.id, args.version);
-    let answer = client.skip(args.name.as_str(), key, args.through, &args.reason).await?;
+    let answer = client
+        .skip(args.name.as_str(), key, args.through, &args.reason)
+        .await?;
     if out.is_json() {
         return Ok(out.raw(&answer.body)?);
     }
-    Ok(out.line(&format!("{} left out for good", plural(answer.value.skipped, "event")))?)
+    Ok(out.line(&format!(
+        "{} left out for good",
+        plural(answer.value.skipped, "event")
+    ))?)
 }

@@ -8,7 +8,11 @@ use crate::client::{Consumer, ConsumerFilter, ConsumerLag, ParkedCounts};
 
 /// One line for each, below a heading.
 pub(super) fn list(consumers: &[Consumer]) -> String {
-    let mut rows = vec![["NAME", "STATUS", "LAG", "LEASED", "PARKED"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["NAME", "STATUS", "LAG", "LEASED", "PARKED"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     rows.extend(consumers.iter().map(|consumer| {
         vec![
             escape(&consumer.name),
@@ -51,8 +55,16 @@ pub(super) fn whole(consumer: &Consumer) -> String {
         ),
         ("changed", escape(&consumer.changed_at)),
     ];
-    let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![format!("  {name}"), value]).collect();
-    format!("{}  {}\n{}", escape(&consumer.name), status(consumer), table(&rows))
+    let rows: Vec<Vec<String>> = rows
+        .into_iter()
+        .map(|(name, value)| vec![format!("  {name}"), value])
+        .collect();
+    format!(
+        "{}  {}\n{}",
+        escape(&consumer.name),
+        status(consumer),
+        table(&rows)
+    )
 }
 
 fn status(consumer: &Consumer) -> &'static str {
@@ -81,9 +93,14 @@ fn parked(parked: &ParkedCounts) -> String {
 
 fn leased(consumer: &Consumer) -> String {
     let members = consumer.members.iter();
-    let members: Vec<String> =
-        members.map(|(member, leases)| format!("{} by {}", count(*leases), escape(member))).collect();
-    if members.is_empty() { count(consumer.leased) } else { members.join(", ") }
+    let members: Vec<String> = members
+        .map(|(member, leases)| format!("{} by {}", count(*leases), escape(member)))
+        .collect();
+    if members.is_empty() {
+        count(consumer.leased)
+    } else {
+        members.join(", ")
+    }
 }
 
 fn ordering(ordering: &str) -> String {
@@ -107,8 +124,16 @@ fn wants(filter: &ConsumerFilter) -> String {
     part("actor", filter.actor.as_slice());
     part("since", filter.since.as_slice());
     part("until", filter.until.as_slice());
-    let everything = if parts.is_empty() { "all events".to_owned() } else { parts.join("; ") };
-    let more = if filter.include_system { "; with the server's own" } else { "" };
+    let everything = if parts.is_empty() {
+        "all events".to_owned()
+    } else {
+        parts.join("; ")
+    };
+    let more = if filter.include_system {
+        "; with the server's own"
+    } else {
+        ""
+    };
     format!("{everything}{more}")
 }
 

@@ -46,8 +46,14 @@ async fn a_list_is_for_people_or_as_the_server_wrote_it() {
     })
     .await;
     let text = consumers(&server, &["list"]).await.unwrap();
-    assert!(text.starts_with("NAME     STATUS  LAG") && text.contains("12 events, 3.4 s"), "{text}");
-    assert_eq!(consumers(&server, &["list", "--json"]).await.unwrap(), body + "\n");
+    assert!(
+        text.starts_with("NAME     STATUS  LAG") && text.contains("12 events, 3.4 s"),
+        "{text}"
+    );
+    assert_eq!(
+        consumers(&server, &["list", "--json"]).await.unwrap(),
+        body + "\n"
+    );
     let server = FakeServer::start(|_| Reply::json(r#"{"consumers":[]}"#)).await;
     assert_eq!(consumers(&server, &["list"]).await.unwrap(), "");
 }
@@ -75,7 +81,10 @@ async fn a_new_consumer_is_described_in_full() {
     });
     assert_eq!(body, expected);
     consumers(&server, &["create", "billing"]).await.unwrap();
-    assert_eq!(asked(&server).1, r#"{"filter":{"include_system":false},"retry":{}}"#);
+    assert_eq!(
+        asked(&server).1,
+        r#"{"filter":{"include_system":false},"retry":{}}"#
+    );
 }
 
 #[tokio::test]
@@ -102,19 +111,28 @@ async fn what_stands_is_shown_after_every_change() {
 #[tokio::test]
 async fn deleting_says_so_to_people_only() {
     let server = FakeServer::start(|_| Reply::text(204, "")).await;
-    assert_eq!(consumers(&server, &["delete", "billing"]).await.unwrap(), "billing  deleted\n");
-    assert_eq!(consumers(&server, &["delete", "billing", "--json"]).await.unwrap(), "");
+    assert_eq!(
+        consumers(&server, &["delete", "billing"]).await.unwrap(),
+        "billing  deleted\n"
+    );
+    assert_eq!(
+        consumers(&server, &["delete", "billing", "--json"])
+            .await
+            .unwrap(),
+        ""
+    );
     assert_eq!(asked(&server).0, "DELETE /v1/consumers/billing");
 }
 
 async fn delivering() -> FakeServer {
     FakeServer::start(|request| match request.line.as_str() {
         "POST /v1/consumers/billing/fetch" => {
-            let again = delivery("0b", "bob", 7).replace(
-                "\"attempt\":1",
-                "\"attempt\": 2, \"last_error\":\"no\\u001b\"",
-            );
-            Reply::json(&format!(r#"{{"events":[{},{again}]}}"#, delivery("0a", "alice", 1)))
+            let again = delivery("0b", "bob", 7)
+                .replace("\"attempt\":1", "\"attempt\": 2, \"last_error\":\"no\\u001b\"");
+            Reply::json(&format!(
+                r#"{{"events":[{},{again}]}}"#,
+                delivery("0a", "alice", 1)
+            ))
         }
         "POST /v1/consumers/billing/ack" => Reply::json(r#"{"acked":2,"already":0}"#),
         other => Reply::text(500, other),
@@ -125,7 +143,12 @@ async fn delivering() -> FakeServer {
 #[tokio::test]
 async fn fetched_events_are_one_on_a_line() {
     let server = delivering().await;
-    let text = consumers(&server, &["fetch", "billing", "--member", "m", "--max", "2", "--wait", "1.5"]).await.unwrap();
+    let text = consumers(
+        &server,
+        &["fetch", "billing", "--member", "m", "--max", "2", "--wait", "1.5"],
+    )
+    .await
+    .unwrap();
     assert_eq!(
         text,
         "\
@@ -138,15 +161,25 @@ async fn fetched_events_are_one_on_a_line() {
     let lines: Vec<&str> = json.lines().collect();
     assert_eq!((lines.len(), lines[0]), (2, delivery("0a", "alice", 1).as_str()));
     assert!(lines[1].starts_with(r#"{"lease":"0b","attempt":2,"#), "{json}");
-    assert!(server.requests().iter().all(|request| request.line.ends_with("/fetch")));
+    assert!(
+        server
+            .requests()
+            .iter()
+            .all(|request| request.line.ends_with("/fetch"))
+    );
 }
 
 #[tokio::test]
 async fn what_is_written_is_acknowledged() {
     let server = delivering().await;
-    let text = consumers(&server, &["fetch", "billing", "--member", "m", "--ack"]).await.unwrap();
+    let text = consumers(&server, &["fetch", "billing", "--member", "m", "--ack"])
+        .await
+        .unwrap();
     assert_eq!(text.lines().count(), 2);
-    let expected = ("POST /v1/consumers/billing/ack", r#"{"member":"m","leases":["0a","0b"]}"#);
+    let expected = (
+        "POST /v1/consumers/billing/ack",
+        r#"{"member":"m","leases":["0a","0b"]}"#,
+    );
     assert_eq!(asked(&server), (expected.0.to_owned(), expected.1.to_owned()));
 }
 
@@ -205,7 +238,9 @@ async fn leases_are_acknowledged_given_back_and_extended() {
         assert_eq!(consumers(&server, line).await.unwrap(), text, "{line:?}");
         assert_eq!(asked(&server).1, body, "{line:?}");
     }
-    let json = consumers(&server, &["ack", "billing", "0a", "--json"]).await.unwrap();
+    let json = consumers(&server, &["ack", "billing", "0a", "--json"])
+        .await
+        .unwrap();
     assert_eq!(json, "{\"acked\":1,\"already\":1}\n");
 }
 
@@ -248,7 +283,9 @@ account/alice  1        3       5         parked  t      no such customer
 account/bob\\u{1b}  1  3  5  replaying  t  no such customer
 "
     );
-    let json = consumers(&server, &["parked", "billing", "--limit", "1", "--json"]).await.unwrap();
+    let json = consumers(&server, &["parked", "billing", "--limit", "1", "--json"])
+        .await
+        .unwrap();
     assert_eq!(json, parked("alice", "null") + "\n");
     assert_eq!(asked(&server).0, "GET /v1/consumers/billing/parked?limit=1");
 }
@@ -265,7 +302,9 @@ account/alice  parked since t after 5 attempts: no such customer
 2026-01-02T03:04:05.678Z  account/alice          2  opened        {\"z\":2,\"a\":1.10}
 "
     );
-    let json = consumers(&server, &[&line[..], &["--json"]].concat()).await.unwrap();
+    let json = consumers(&server, &[&line[..], &["--json"]].concat())
+        .await
+        .unwrap();
     assert_eq!(json, format!("{}\n{}\n", event("alice", 1), event("alice", 2)));
 }
 
@@ -284,7 +323,16 @@ async fn parked_events_are_replayed_or_left_out() {
             r#"{"all":true}"#,
         ),
         (
-            &["skip", "billing", "account", "alice", "--reason", "a test", "--through", "3"],
+            &[
+                "skip",
+                "billing",
+                "account",
+                "alice",
+                "--reason",
+                "a test",
+                "--through",
+                "3",
+            ],
             "3 events left out for good\n",
             r#"{"id":"alice","reason":"a test","through":3,"type":"account","version":null}"#,
         ),
@@ -292,18 +340,35 @@ async fn parked_events_are_replayed_or_left_out() {
         assert_eq!(consumers(&server, line).await.unwrap(), text, "{line:?}");
         let (_, sent) = asked(&server);
         let sent: serde_json::Value = serde_json::from_str(&sent).unwrap();
-        assert_eq!(sent, serde_json::from_str::<serde_json::Value>(body).unwrap(), "{line:?}");
+        assert_eq!(
+            sent,
+            serde_json::from_str::<serde_json::Value>(body).unwrap(),
+            "{line:?}"
+        );
     }
-    let json = consumers(&server, &["skip", "billing", "account", "alice", "--reason", "x", "--json"]).await.unwrap();
+    let json = consumers(
+        &server,
+        &["skip", "billing", "account", "alice", "--reason", "x", "--json"],
+    )
+    .await
+    .unwrap();
     assert_eq!(json, "{\"skipped\":3}\n");
 }
 
 #[tokio::test]
 async fn a_consumer_that_is_not_there_is_told() {
     let server = FakeServer::start(|_| Reply::problem(404, "unknown-consumer")).await;
-    for line in [&["show", "billing"][..], &["fetch", "billing"], &["ack", "billing", "0a"], &["parked", "billing"]] {
+    for line in [
+        &["show", "billing"][..],
+        &["fetch", "billing"],
+        &["ack", "billing", "0a"],
+        &["parked", "billing"],
+    ] {
         let error = consumers(&server, line).await.unwrap_err();
         assert_eq!(error.exit() as u8, 4, "{line:?}");
-        assert!(error.report(false).contains("the fix of unknown-consumer"), "{error}");
+        assert!(
+            error.report(false).contains("the fix of unknown-consumer"),
+            "{error}"
+        );
     }
 }

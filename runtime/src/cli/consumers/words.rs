@@ -69,8 +69,14 @@ mod tests {
             ("beginning", ConsumerStart::Beginning),
             ("now", ConsumerStart::Now),
             (cursor, ConsumerStart::After(cursor.into())),
-            ("2026-01-31T00:00:00Z", ConsumerStart::Time("2026-01-31T00:00:00Z".into())),
-            ("2026-01-31T00:00:00+02:00", ConsumerStart::Time("2026-01-31T00:00:00+02:00".into())),
+            (
+                "2026-01-31T00:00:00Z",
+                ConsumerStart::Time("2026-01-31T00:00:00Z".into()),
+            ),
+            (
+                "2026-01-31T00:00:00+02:00",
+                ConsumerStart::Time("2026-01-31T00:00:00+02:00".into()),
+            ),
         ];
         for (text, expected) in cases {
             assert_eq!(start(text).unwrap(), expected);
@@ -83,7 +89,12 @@ mod tests {
 
     #[test]
     fn seconds_are_read_and_shown() {
-        let cases = [("0", 0, "0 s"), ("30", 30_000, "30 s"), ("0.5", 500, "0.5 s"), ("1e2", 100_000, "100 s")];
+        let cases = [
+            ("0", 0, "0 s"),
+            ("30", 30_000, "30 s"),
+            ("0.5", 500, "0.5 s"),
+            ("1e2", 100_000, "100 s"),
+        ];
         for (text, millis, shown) in cases {
             assert_eq!((seconds(text), exactly(millis).as_str()), (Ok(millis), shown));
         }
