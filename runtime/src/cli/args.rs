@@ -4,7 +4,8 @@ use clap::{Args, Parser, Subcommand};
 
 use super::{
     bench::BenchArgs, build::BuildArgs, consumers::ConsumersArgs, demo::DemoArgs, deploy::DeployArgs,
-    events::EventsArgs, exit::Exit, lists::TypesArgs, load::LoadArgs, send::SendArgs, serve::ServeArgs, state::StateArgs,
+    events::EventsArgs, exit::Exit, lists::TypesArgs, load::LoadArgs, send::SendArgs, serve::ServeArgs,
+    state::StateArgs,
 };
 use crate::client::{BaseUrl, Client};
 

@@ -166,9 +166,13 @@ fn refused_leases(problem: &Problem) -> Vec<String> {
     let refused = problem.members.get("refused").and_then(Value::as_array);
     let refused = refused.map(Vec::as_slice).unwrap_or_default();
     let text = |entry: &Value, name: &str| entry.get(name).and_then(Value::as_str).unwrap_or("?").to_owned();
-    let shown = refused.iter().filter(|entry| entry.is_object()).take(REFUSED_SHOWN);
-    let mut lines: Vec<String> =
-        shown.map(|entry| format!("{}: {}", text(entry, "lease"), text(entry, "detail"))).collect();
+    let shown = refused
+        .iter()
+        .filter(|entry| entry.is_object())
+        .take(REFUSED_SHOWN);
+    let mut lines: Vec<String> = shown
+        .map(|entry| format!("{}: {}", text(entry, "lease"), text(entry, "detail")))
+        .collect();
     if refused.len() > lines.len() && !lines.is_empty() {
         lines.push(format!("and {} more", refused.len() - lines.len()));
     }
@@ -223,10 +227,15 @@ mod tests {
         let entry = r#"{"lease":"0a","reason":"expired","detail":"the lease has expired"}"#;
         let document = |count: usize| {
             let entries = vec![entry; count].join(",");
-            format!(r#"{{"type":"urn:annals:problem:lease-refused","detail":"d","fix":"f","refused":[{entries}]}}"#)
+            format!(
+                r#"{{"type":"urn:annals:problem:lease-refused","detail":"d","fix":"f","refused":[{entries}]}}"#
+            )
         };
         let report = problem(&document(1)).report(false);
-        assert!(report.contains("\n  refused: 0a: the lease has expired\n"), "{report}");
+        assert!(
+            report.contains("\n  refused: 0a: the lease has expired\n"),
+            "{report}"
+        );
         let report = problem(&document(22)).report(false);
         assert!(report.contains("\n  refused: and 2 more\n"), "{report}");
         assert_eq!(report.matches("0a").count(), REFUSED_SHOWN);

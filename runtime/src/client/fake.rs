@@ -296,7 +296,10 @@ pub(crate) fn consumer(name: &str) -> String {
 
 /// The delivery of an [`event`], the first attempt.
 pub(crate) fn delivery(lease: &str, id: &str, version: u64) -> String {
-    format!(r#"{{"lease":"{lease}","attempt":1,"event":{}}}"#, event(id, version))
+    format!(
+        r#"{{"lease":"{lease}","attempt":1,"event":{}}}"#,
+        event(id, version)
+    )
 }
 
 /// A parked account: all its events, or the one with a version.

@@ -61,7 +61,11 @@ impl Call {
     }
 
     /// With a body of JSON.
-    pub(crate) fn json(method: Method, target: String, body: &impl serde::Serialize) -> Result<Self, ClientError> {
+    pub(crate) fn json(
+        method: Method,
+        target: String,
+        body: &impl serde::Serialize,
+    ) -> Result<Self, ClientError> {
         let body = serde_json::to_vec(body).map_err(|error| ClientError::Request(error.to_string()))?;
         let mut call = Self::new(method, target, body.into());
         call.headers

@@ -73,7 +73,10 @@ fn commands_read_their_arguments() {
     let ConsumersCommand::Nack(nack) = consumers.command else {
         panic!("not nack");
     };
-    assert_eq!((nack.of.leases.as_slice(), nack.park), (&["0a".to_owned(), "-".to_owned()][..], true));
+    assert_eq!(
+        (nack.of.leases.as_slice(), nack.park),
+        (&["0a".to_owned(), "-".to_owned()][..], true)
+    );
 
     let Command::Serve(serve) = parse("serve --data d --listen 127.0.0.1:0 --log json")
         .unwrap()
@@ -114,12 +117,18 @@ fn wrong_arguments_are_refused_with_the_reason() {
         ("consumers fetch billing --wait soon", "seconds"),
         ("consumers ack billing", "<LEASE>"),
         ("consumers nack billing 0a", "--reason"),
-        ("consumers nack billing 0a --reason r --delay 1 --park", "cannot be used with"),
+        (
+            "consumers nack billing 0a --reason r --delay 1 --park",
+            "cannot be used with",
+        ),
         ("consumers parked billing account", "<ID>"),
         ("consumers parked billing --version 1", "<ID>"),
         ("consumers replay billing", "<TYPE>"),
         ("consumers replay billing account", "<ID>"),
-        ("consumers replay billing account alice --all", "cannot be used with"),
+        (
+            "consumers replay billing account alice --all",
+            "cannot be used with",
+        ),
         ("consumers skip billing account alice", "--reason"),
         ("consumers reset billing", "--to"),
         ("load --connections 0", "0"),
