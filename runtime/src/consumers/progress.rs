@@ -12,7 +12,10 @@ mod settle;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    ops::Bound,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -232,6 +235,17 @@ impl Progress {
             }
         }
         self.scanned = self.scanned.max(scanned);
+        self.drop_unwanted(after);
+    }
+
+    /// What an earlier life of the process has left undone, and the filter does not want any more.
+    fn drop_unwanted(&mut self, after: Position) {
+        let passed = (Bound::Excluded(after), Bound::Included(self.scanned));
+        let unwanted = self.undone.range(passed).filter(|position| !self.items.contains_key(*position));
+        let unwanted: Vec<Position> = unwanted.copied().collect();
+        for position in unwanted {
+            self.done(position);
+        }
     }
 
     fn lane_of(&self, event: &RecordedEvent) -> LaneKey {

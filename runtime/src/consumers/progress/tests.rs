@@ -512,3 +512,16 @@ fn leases_that_have_run_out_are_named() {
     assert_eq!(error, "member `m` did not acknowledge it within 100 ms");
     assert_eq!(world.progress.ack(lease, "m", world.time()), Err(LeaseRefused::Expired));
 }
+
+#[test]
+fn what_a_changed_filter_leaves_out_holds_nothing_up() {
+    let mut world = world_with(&[0, 1, 2]);
+    world.fetch("m", 10);
+    world.ack(2);
+    world.save();
+    world.restart();
+    world.progress.offer(Position(0), vec![event(1, 1, 2)], Position(3));
+    assert_eq!(world.progress.checkpoint(), Position(1));
+    world.progress.lease("m", 1, world.time());
+    assert_eq!(world.progress.undone(), (1, Position(3)));
+}
