@@ -11,10 +11,10 @@ use clap::{Args, Subcommand};
 
 use super::{error::CliError, output::Out};
 use crate::{client::Client, vocabulary::ConsumerName};
-pub use define::{CreateArgs, FilterArgs, ResetArgs};
-pub use deliver::FetchArgs;
-pub use leases::{LeasesArgs, NackArgs};
-pub use parked::{ParkedArgs, ReplayArgs, SkipArgs};
+use define::{CreateArgs, ResetArgs};
+use deliver::FetchArgs;
+use leases::{LeasesArgs, NackArgs};
+use parked::{ParkedArgs, ReplayArgs, SkipArgs};
 
 /// Arguments of `annals consumers`.
 #[derive(Debug, Args)]

@@ -163,8 +163,8 @@ mod tests {
         };
         assert_eq!(
             list(&[consumer(), second]),
-            "NAME      STATUS  LAG                   LEASED  PARKED\n\
-             billing   active  12 events, 3.4 s      3       5 events of 2 aggregates\n\
+            "NAME     STATUS  LAG                   LEASED  PARKED\n\
+             billing  active  12 events, 3.4 s      3       5 events of 2 aggregates\n\
              b\\u{1b}  paused  at most 1,200 events  0       -"
         );
     }
