@@ -5,10 +5,7 @@ use crate::{
     vocabulary::{AggregateKey, ConsumerName},
 };
 
-use super::{
-    definition::OutOfBounds,
-    progress::ParkedRefused,
-};
+use super::{definition::OutOfBounds, progress::ParkedRefused};
 
 /// Why a consumer did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -171,7 +171,10 @@ impl Consumers {
         member: &str,
         leases: &[LeaseId],
     ) -> Result<Settled, ConsumerError> {
-        self.settle(name, leases, |progress, lease, now| progress.ack(lease, member, now)).await
+        self.settle(name, leases, |progress, lease, now| {
+            progress.ack(lease, member, now)
+        })
+        .await
     }
 
     /// Gives leases back: their events are delivered again after a pause, or parked.
@@ -195,7 +198,12 @@ impl Consumers {
     ///
     /// # Errors
     /// [`ConsumerError::Unknown`].
-    pub fn extend(&self, name: &ConsumerName, member: &str, leases: &[LeaseId]) -> Result<Settled, ConsumerError> {
+    pub fn extend(
+        &self,
+        name: &ConsumerName,
+        member: &str,
+        leases: &[LeaseId],
+    ) -> Result<Settled, ConsumerError> {
         let consumer = self.find(name)?;
         let now = self.now();
         let mut state = consumer.lock();
@@ -267,7 +275,11 @@ fn read_replay(
     read: &ReplayRead,
 ) -> Result<(Vec<RecordedEvent>, Option<Version>), ReadError> {
     let page = PageLimit {
-        events: if read.lane.alone.is_some() { 1 } else { REPLAY_EVENTS },
+        events: if read.lane.alone.is_some() {
+            1
+        } else {
+            REPLAY_EVENTS
+        },
         bytes: usize::MAX,
     };
     let mut events = store.history(&read.lane.aggregate, read.from, Direction::Forward, page)?;

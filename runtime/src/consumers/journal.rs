@@ -13,7 +13,8 @@ use crate::{
         system::{self, SystemEvent},
     },
     vocabulary::{
-        AggregateId, AggregateKey, ConsumerName, Cursor, InvalidName, LaneEpoch, Millis, ModuleDigest, Position, Version,
+        AggregateId, AggregateKey, ConsumerName, Cursor, InvalidName, LaneEpoch, Millis, ModuleDigest,
+        Position, Version,
     },
 };
 

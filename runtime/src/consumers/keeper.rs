@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    consumer::{Consumer, Saved},
+    consumer::{Changes, Consumer, Saved},
     progress::{LaneKey, Parked, Record},
 };
 use crate::{
@@ -55,7 +55,9 @@ impl Keeper {
     /// Asks for a consumer to be written down as it is by the time the thread gets to it.
     pub(super) fn want(&self, consumer: &Arc<Consumer>) {
         let mut state = self.wanted.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.consumers.insert(consumer.name.clone(), Arc::clone(consumer));
+        state
+            .consumers
+            .insert(consumer.name.clone(), Arc::clone(consumer));
         self.wanted.came.notify_one();
     }
 
@@ -101,7 +103,7 @@ fn save(store: &dyn EventStore, consumers: Vec<Arc<Consumer>>) {
     let mut taken = Vec::new();
     for consumer in consumers {
         // One that was deleted meanwhile has taken its rows along.
-        if let Some((upto, record, parked)) = consumer.take_changes() {
+        if let Some(Changes { upto, record, parked }) = consumer.take_changes() {
             rows.push(row(progress_key(&consumer.name), encode(&record)));
             let lanes: Vec<LaneKey> = parked.iter().map(|(lane, _)| lane.clone()).collect();
             rows.extend(parked.into_iter().map(|(lane, parked)| {
@@ -176,7 +178,10 @@ pub(super) enum Kept {
 /// [`ReadError::Damaged`]: its checksum was right, so it was written by a version that writes other rows.
 pub(super) fn read_row(row: &ConsumerRow) -> Result<(ConsumerName, Kept), ReadError> {
     let unknown = || ReadError::Damaged {
-        what: format!("the consumers' row `{}`: this version does not read it", row.key.escape_ascii()),
+        what: format!(
+            "the consumers' row `{}`: this version does not read it",
+            row.key.escape_ascii()
+        ),
     };
     let mut parts = row.key.splitn(3, |byte| *byte == 0);
     let name = parts.next().and_then(|name| std::str::from_utf8(name).ok());
@@ -191,7 +196,10 @@ pub(super) fn read_row(row: &ConsumerRow) -> Result<(ConsumerName, Kept), ReadEr
 }
 
 /// Takes away all rows of a consumer with these parked lanes.
-pub(super) fn removals<'a>(name: &ConsumerName, lanes: impl Iterator<Item = &'a LaneKey>) -> Vec<ConsumerRow> {
+pub(super) fn removals<'a>(
+    name: &ConsumerName,
+    lanes: impl Iterator<Item = &'a LaneKey>,
+) -> Vec<ConsumerRow> {
     let keys = std::iter::once(progress_key(name)).chain(lanes.map(|lane| parked_key(name, lane)));
     keys.map(|key| row(key, None)).collect()
 }

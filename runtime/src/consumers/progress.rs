@@ -26,9 +26,9 @@ use super::{
 use crate::vocabulary::{AggregateKey, Millis, Position, RecordedEvent, Version};
 
 pub use parked::{Parked, ParkedRefused};
-pub use settle::Refusal;
 pub(super) use parked::{Replay, ReplayRead};
 pub(super) use record::Record;
+pub use settle::Refusal;
 
 /// Events that follow each other.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -186,6 +186,7 @@ impl Progress {
     }
 
     /// Leases that are out.
+    #[cfg(test)]
     pub(super) fn leased(&self) -> usize {
         self.leased
     }
@@ -241,7 +242,10 @@ impl Progress {
     /// What an earlier life of the process has left undone, and the filter does not want any more.
     fn drop_unwanted(&mut self, after: Position) {
         let passed = (Bound::Excluded(after), Bound::Included(self.scanned));
-        let unwanted = self.undone.range(passed).filter(|position| !self.items.contains_key(*position));
+        let unwanted = self
+            .undone
+            .range(passed)
+            .filter(|position| !self.items.contains_key(*position));
         let unwanted: Vec<Position> = unwanted.copied().collect();
         for position in unwanted {
             self.done(position);
@@ -283,8 +287,12 @@ impl Progress {
         self.expire(now);
         let mut delivered = Vec::new();
         while delivered.len() < most && self.leased < self.rules.concurrency as usize {
-            let Some(position) = self.ready.pop_first() else { break };
-            let Some(item) = self.items.get_mut(&position) else { continue };
+            let Some(position) = self.ready.pop_first() else {
+                break;
+            };
+            let Some(item) = self.items.get_mut(&position) else {
+                continue;
+            };
             let failures = self.failures.get(&position);
             let attempt = failures.map_or(0, |failures| failures.attempts) + 1;
             let until = now.steady + self.rules.ack_deadline_ms;

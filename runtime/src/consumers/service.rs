@@ -158,7 +158,10 @@ impl Consumers {
 
     pub(super) fn find(&self, name: &ConsumerName) -> Result<Arc<Consumer>, ConsumerError> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.get(name).cloned().ok_or_else(|| ConsumerError::Unknown(name.clone()))
+        known
+            .get(name)
+            .cloned()
+            .ok_or_else(|| ConsumerError::Unknown(name.clone()))
     }
 
     fn write_known(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<ConsumerName, Arc<Consumer>>> {
@@ -175,7 +178,12 @@ impl Consumers {
         self.keeper.want(consumer);
     }
 
-    fn record(&self, name: &ConsumerName, change: Change, described: &Described) -> Result<Millis, AppendError> {
+    fn record(
+        &self,
+        name: &ConsumerName,
+        change: Change,
+        described: &Described,
+    ) -> Result<Millis, AppendError> {
         self.record_with(name, change, described, None)
     }
 
@@ -220,7 +228,12 @@ impl Consumers {
         }
     }
 
-    fn create(&self, name: &ConsumerName, definition: Definition, start: Start) -> Result<bool, ConsumerError> {
+    fn create(
+        &self,
+        name: &ConsumerName,
+        definition: Definition,
+        start: Start,
+    ) -> Result<bool, ConsumerError> {
         let limit = self.limits.consumers;
         if self.write_known().len() >= limit {
             return Err(ConsumerError::TooMany { limit });
@@ -374,7 +387,9 @@ fn status_of(name: &ConsumerName, state: &State) -> Status {
         paused: state.described.paused,
         changed_at: state.changed_at,
         checkpoint: progress.checkpoint(),
-        leases: members.map(|(member, leases)| (member.to_owned(), leases)).collect(),
+        leases: members
+            .map(|(member, leases)| (member.to_owned(), leases))
+            .collect(),
         parked_aggregates: progress.parked().count(),
         parked_events: progress.parked().map(|(_, parked)| parked.count).sum(),
     }
@@ -382,6 +397,8 @@ fn status_of(name: &ConsumerName, state: &State) -> Status {
 
 impl fmt::Debug for Consumers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Consumers").field("known", &self.names()).finish_non_exhaustive()
+        f.debug_struct("Consumers")
+            .field("known", &self.names())
+            .finish_non_exhaustive()
     }
 }

@@ -211,7 +211,13 @@ pub(super) fn parse_rfc3339(text: &str) -> Option<Millis> {
     let text = text.to_ascii_uppercase();
     let (time, rest) = text.split_at_checked(19)?;
     let is_shape = |text: &str, shape: &str| {
-        let fits = |(byte, shape): (u8, u8)| if shape == b'0' { byte.is_ascii_digit() } else { byte == shape };
+        let fits = |(byte, shape): (u8, u8)| {
+            if shape == b'0' {
+                byte.is_ascii_digit()
+            } else {
+                byte == shape
+            }
+        };
         text.len() == shape.len() && text.bytes().zip(shape.bytes()).all(fits)
     };
     let offset = match rest.strip_prefix('.') {

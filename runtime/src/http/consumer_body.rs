@@ -57,7 +57,11 @@ pub(super) struct ResetBody {
 }
 
 /// Reads a body. An empty one is `{}`.
-pub(super) fn read<T: serde::de::DeserializeOwned>(body: &[u8], what: &str, example: &str) -> Result<T, Problem> {
+pub(super) fn read<T: serde::de::DeserializeOwned>(
+    body: &[u8],
+    what: &str,
+    example: &str,
+) -> Result<T, Problem> {
     let body = if body.is_empty() { b"{}" } else { body };
     serde_json::from_slice(body).map_err(|error| {
         let detail = format!("{what} cannot be read: {}", json_problem(&error, body));
@@ -96,8 +100,16 @@ impl FilterBody {
             event_types: names(&self.event_types)?,
             id_prefix: self.id_prefix,
             actor: self.actor,
-            since: self.since.as_deref().map(|text| time("filter.since", text)).transpose()?,
-            until: self.until.as_deref().map(|text| time("filter.until", text)).transpose()?,
+            since: self
+                .since
+                .as_deref()
+                .map(|text| time("filter.since", text))
+                .transpose()?,
+            until: self
+                .until
+                .as_deref()
+                .map(|text| time("filter.until", text))
+                .transpose()?,
             include_system: self.include_system,
         };
         check_filter(&filter, app.limits())?;
@@ -146,7 +158,8 @@ fn ordering_of(text: &str) -> Result<Order, Problem> {
     }
 }
 
-const STARTS: &str = "use `\"beginning\"`, `\"now\"`, `{\"after\": \"<cursor>\"}` or `{\"time\": \"2026-01-01T00:00:00Z\"}`";
+const STARTS: &str =
+    "use `\"beginning\"`, `\"now\"`, `{\"after\": \"<cursor>\"}` or `{\"time\": \"2026-01-01T00:00:00Z\"}`";
 
 /// Where to begin: one of four ways, and one only.
 pub(super) async fn start_of(start: &Value, running: &Running) -> Result<Start, Problem> {

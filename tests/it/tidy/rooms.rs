@@ -30,7 +30,15 @@ const FOREIGN: &[(&str, &[&str])] = &[
 
 const GROUND: &[&str] = &["vocabulary"];
 const ENGINES: &[&str] = &["vocabulary", "store", "wasm"];
-const SERVICES: &[&str] = &["vocabulary", "store", "wasm", "aggregates", "modules", "bus", "consumers"];
+const SERVICES: &[&str] = &[
+    "vocabulary",
+    "store",
+    "wasm",
+    "aggregates",
+    "modules",
+    "bus",
+    "consumers",
+];
 
 /// A room, and the rooms that it may name beside itself. `store` and `wasm` never see each other; nothing below the
 /// wiring sees the wiring.

@@ -12,7 +12,7 @@ pub struct Parked {
     pub(in crate::consumers) generation: u64,
     /// The version that the parked events begin at.
     pub first: Version,
-    /// Where it was in the log when it was parked.
+    /// Where the event is in the log whose last attempt failed; 0 once it is done.
     pub position: Position,
     /// The position of the last parked event.
     pub through: Position,
@@ -139,7 +139,11 @@ impl Progress {
     }
 
     /// Leaves out parked events: all of them, or those up to a version, which were so many.
-    pub(in crate::consumers) fn skip(&mut self, lane: &LaneKey, upto: Option<(Version, u64)>) -> Result<(), ParkedRefused> {
+    pub(in crate::consumers) fn skip(
+        &mut self,
+        lane: &LaneKey,
+        upto: Option<(Version, u64)>,
+    ) -> Result<(), ParkedRefused> {
         let parked = self.parked.get_mut(lane).ok_or(ParkedRefused::NotParked)?;
         if parked.replaying {
             return Err(ParkedRefused::Replaying);
@@ -147,6 +151,7 @@ impl Progress {
         match upto {
             Some((version, skipped)) if skipped < parked.count => {
                 parked.first = parked.first.max(version.plus(1));
+                parked.position = Position(0);
                 parked.count -= skipped;
             }
             _ => {
@@ -179,7 +184,9 @@ impl Progress {
         next: Option<Version>,
     ) {
         let through = self.parked.get(&read.lane).map(|parked| parked.through);
-        let Some(replay) = self.replays.get_mut(&read.lane) else { return };
+        let Some(replay) = self.replays.get_mut(&read.lane) else {
+            return;
+        };
         if replay.next != read.from || self.lanes.contains_key(&read.lane) {
             // Somebody else was faster.
             return;
@@ -199,9 +206,10 @@ impl Progress {
     }
 
     /// An event of a replay is acknowledged.
-    pub(super) fn replayed(&mut self, lane: &LaneKey, version: Version) {
+    pub(super) fn replayed(&mut self, lane: &LaneKey, event: &RecordedEvent) {
         if let Some(parked) = self.parked.get_mut(lane) {
-            parked.first = version.plus(1);
+            parked.first = event.version.plus(1);
+            parked.position = Position(0);
             parked.count = parked.count.saturating_sub(1);
             self.parked_changes.insert(lane.clone());
         }

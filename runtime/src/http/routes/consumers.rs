@@ -74,7 +74,11 @@ pub(super) async fn put(
     let (definition, start) = body.into_definition(&app, &running).await?;
     let (consumers, named) = (running.consumers.clone(), name.clone());
     let put = super::blocking(move || consumers.put(&named, definition, start)).await??;
-    let status = if put == Some(true) { StatusCode::CREATED } else { StatusCode::OK };
+    let status = if put == Some(true) {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
     respond(status, running, name).await
 }
 

@@ -39,7 +39,7 @@ pub(super) const PATHS: [(&str, &[&str]); 29] = [
     ("/v1/commands", &["post"]),
     ("/v1/events", &["get"]),
     ("/v1/consumers", &["get"]),
-    ("/v1/consumers/{name}", &["get", "put", "delete"]),
+    ("/v1/consumers/{name}", &["delete", "get", "put"]),
     ("/v1/consumers/{name}/fetch", &["post"]),
     ("/v1/consumers/{name}/stream", &["get"]),
     ("/v1/consumers/{name}/ack", &["post"]),
@@ -141,7 +141,9 @@ fn json_bytes(text: Vec<u8>) -> Response {
 }
 
 /// Runs what may block on a thread that may.
-pub(super) async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+pub(super) async fn blocking<T: Send + 'static>(
+    call: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
     let span = tracing::Span::current();
     tokio::task::spawn_blocking(move || span.in_scope(call))
         .await
@@ -171,7 +173,10 @@ fn stream_limit(follow: bool, asked: Option<usize>) -> Result<Option<usize>, Pro
             "`limit` is for what ends; a stream that follows does not",
             "leave `limit` out, and close the stream when you have enough",
         )),
-        Some(0) => Err(Problem::malformed("`limit=0` is no event at all", "ask for at least one")),
+        Some(0) => Err(Problem::malformed(
+            "`limit=0` is no event at all",
+            "ask for at least one",
+        )),
         asked => Ok(asked),
     }
 }
