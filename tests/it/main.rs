@@ -10,6 +10,7 @@ mod bench_command;
 mod busy;
 mod clock;
 mod consumers;
+mod consumers_cli;
 mod contract;
 mod crowded;
 mod determinism;
