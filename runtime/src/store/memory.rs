@@ -10,8 +10,8 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    AppendError, CommitListener, Completion, ConsumerRow, Direction, EventStore, FeedFilter, FeedPage, Head, LogIdentity,
-    PageLimit, Proposal, ReadError, Snapshot, StoredModule,
+    AppendError, CommitListener, Completion, ConsumerRow, Direction, EventStore, FeedFilter, FeedPage, Head,
+    LogIdentity, PageLimit, Proposal, ReadError, Snapshot, StoredModule,
     listeners::{Listeners, complete},
     queue::{BatchLimit, Engine, Queue, Queued},
     rules::{FailedLives, judge},
@@ -298,6 +298,18 @@ impl EventStore for MemoryStore {
         }
         page.at_head = true;
         Ok(page)
+    }
+
+    fn count(&self, after: Position, filter: &FeedFilter) -> Result<u64, ReadError> {
+        let head = self.last_position();
+        let state = self.shared.read();
+        let events = state.log.iter().flat_map(|found| found.recorded_events());
+        let wanted = events.filter(|event| {
+            event.position > after
+                && event.position <= head
+                && filter.wants_kind(&event.key.aggregate_type, &event.event_type)
+        });
+        Ok(wanted.count() as u64)
     }
 
     fn aggregates(
