@@ -15,6 +15,7 @@ mod contract;
 mod crowded;
 mod determinism;
 mod failing_store;
+mod fan_out;
 mod feed;
 mod feed_filters;
 mod feed_pages;

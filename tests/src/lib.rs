@@ -7,6 +7,7 @@
 )]
 
 pub mod artifacts;
+pub mod follow;
 pub mod guests;
 pub mod http;
 pub mod server;

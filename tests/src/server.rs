@@ -234,15 +234,29 @@ impl Process {
         Self::spawn(Command::new(artifacts::binary()), data)
     }
 
+    /// Starts it with some limits set, `name=value` each.
+    ///
+    /// # Panics
+    /// When it does not start: a test's finding.
+    #[must_use]
+    pub fn with_limits(data: &Path, limits: &[&str]) -> Self {
+        Self::launch(Command::new(artifacts::binary()), data, limits)
+    }
+
     /// Starts it under another program, such as a tracer, which takes the command line as its last arguments.
     ///
     /// # Panics
     /// When it does not start: a test's finding.
     #[must_use]
-    pub fn spawn(mut command: Command, data: &Path) -> Self {
+    pub fn spawn(command: Command, data: &Path) -> Self {
+        Self::launch(command, data, &[])
+    }
+
+    fn launch(mut command: Command, data: &Path, limits: &[&str]) -> Self {
         let mut child = command
             .args(["--json", "serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
+            .args(limits.iter().flat_map(|limit| ["--limit", limit]))
             .stdout(Stdio::piped())
             .stdin(Stdio::null())
             .spawn()
