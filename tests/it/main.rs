@@ -9,6 +9,7 @@ mod bad_requests;
 mod bench_command;
 mod busy;
 mod clock;
+mod cloudevents;
 mod consumers;
 mod contract;
 mod crowded;
