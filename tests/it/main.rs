@@ -10,6 +10,7 @@ mod bench_command;
 mod busy;
 mod clock;
 mod cloudevents;
+mod consumer_examples;
 mod consumers;
 mod contract;
 mod crowded;

@@ -234,14 +234,27 @@ impl Process {
         Self::spawn(Command::new(artifacts::binary()), data)
     }
 
+    /// Starts it on an address that is known before, so that clients find the next one after a kill.
+    ///
+    /// # Panics
+    /// When it does not start: a test's finding.
+    #[must_use]
+    pub fn start_at(data: &Path, listen: SocketAddr) -> Self {
+        Self::spawn_at(Command::new(artifacts::binary()), data, listen)
+    }
+
     /// Starts it under another program, such as a tracer, which takes the command line as its last arguments.
     ///
     /// # Panics
     /// When it does not start: a test's finding.
     #[must_use]
-    pub fn spawn(mut command: Command, data: &Path) -> Self {
+    pub fn spawn(command: Command, data: &Path) -> Self {
+        Self::spawn_at(command, data, SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    fn spawn_at(mut command: Command, data: &Path, listen: SocketAddr) -> Self {
         let mut child = command
-            .args(["--json", "serve", "--listen", "127.0.0.1:0", "--data"])
+            .args(["--json", "serve", "--listen", &listen.to_string(), "--data"])
             .arg(data)
             .stdout(Stdio::piped())
             .stdin(Stdio::null())
