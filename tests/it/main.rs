@@ -9,6 +9,8 @@ mod bad_requests;
 mod bench_command;
 mod busy;
 mod clock;
+mod cloudevents;
+mod consumer_examples;
 mod consumers;
 mod consumers_cli;
 mod contract;
