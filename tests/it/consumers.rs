@@ -62,23 +62,47 @@ fn place(id: &str, version: u64) -> (String, u64) {
 fn a_consumer_keeps_its_place() {
     let server = counter(Limits::default());
     add(&server, &["a", "a", "b"]);
-    let created = put(&server, "billing", &json!({ "filter": { "types": ["counter"] }, "batch": 10 }));
+    let created = put(
+        &server,
+        "billing",
+        &json!({ "filter": { "types": ["counter"] }, "batch": 10 }),
+    );
     assert_eq!(created.status, 201);
     let status = created.ok();
     assert_eq!(status["filter"]["types"], json!(["counter"]));
-    assert_eq!((&status["batch"], &status["ordering"]), (&json!(10), &json!("aggregate")));
+    assert_eq!(
+        (&status["batch"], &status["ordering"]),
+        (&json!(10), &json!("aggregate"))
+    );
     assert_eq!(status["lag"]["events"], 3);
     assert_eq!(status["lag"]["exact"], true);
     is_rfc3339(&status["changed_at"]);
-    assert_eq!(put(&server, "billing", &json!({ "filter": { "types": ["counter"] }, "batch": 10 })).status, 200);
+    assert_eq!(
+        put(
+            &server,
+            "billing",
+            &json!({ "filter": { "types": ["counter"] }, "batch": 10 })
+        )
+        .status,
+        200
+    );
 
     let first = at(&server, "billing", "fetch", &json!({ "member": "m" })).ok();
     assert_eq!(places(&first), [place("a", 1), place("b", 1)]);
     assert_eq!(first["events"][0]["attempt"], 1);
     assert_eq!(first["events"][0]["event"]["specversion"], "1.0");
     let status = server.get("/v1/consumers/billing").ok();
-    assert_eq!((&status["leased"], &status["members"]), (&json!(2), &json!({ "m": 2 })));
-    let acked = at(&server, "billing", "ack", &json!({ "member": "m", "leases": leases(&first) })).ok();
+    assert_eq!(
+        (&status["leased"], &status["members"]),
+        (&json!(2), &json!({ "m": 2 }))
+    );
+    let acked = at(
+        &server,
+        "billing",
+        "ack",
+        &json!({ "member": "m", "leases": leases(&first) }),
+    )
+    .ok();
     assert_eq!(acked, json!({ "acked": 2, "already": 0 }));
     let server = server.restart(|_| {});
     let acked = at(&server, "billing", "fetch", &json!({})).ok();
@@ -86,15 +110,25 @@ fn a_consumer_keeps_its_place() {
     at(&server, "billing", "ack", &json!({ "leases": leases(&acked) })).ok();
     let status = server.get("/v1/consumers/billing").ok();
     assert_eq!(status["checkpoint"], server.get("/readyz").ok()["position"]);
-    assert_eq!(status["lag"], json!({ "events": 0, "exact": true, "seconds": null }));
+    assert_eq!(
+        status["lag"],
+        json!({ "events": 0, "exact": true, "seconds": null })
+    );
     let all = server.get("/v1/consumers").ok();
     assert_eq!(all["consumers"], json!([status]));
 
     let deleted = server.request("DELETE", "/v1/consumers/billing", &[], b"");
     assert_eq!(deleted.status, 204);
-    server.get("/v1/consumers/billing").problem(404, "unknown-consumer");
+    server
+        .get("/v1/consumers/billing")
+        .problem(404, "unknown-consumer");
     let history = server.get("/v1/aggregates/annals-consumer/billing/events").ok();
-    let happened: Vec<_> = history.as_array().unwrap().iter().map(|event| event["type"].clone()).collect();
+    let happened: Vec<_> = history
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| event["type"].clone())
+        .collect();
     assert_eq!(happened, ["created", "deleted"]);
 }
 
@@ -112,8 +146,20 @@ fn a_poison_event_stops_only_its_aggregate() {
             if delivered["event"]["subject"] == "bad" {
                 assert_eq!(at(&server, "billing", "nack", &body).ok()["nacked"], 1);
             } else {
-                good.push(delivered["event"]["sequence"].as_str().unwrap().parse::<u64>().unwrap());
-                at(&server, "billing", "ack", &json!({ "member": "m", "leases": [delivered["lease"]] })).ok();
+                good.push(
+                    delivered["event"]["sequence"]
+                        .as_str()
+                        .unwrap()
+                        .parse::<u64>()
+                        .unwrap(),
+                );
+                at(
+                    &server,
+                    "billing",
+                    "ack",
+                    &json!({ "member": "m", "leases": [delivered["lease"]] }),
+                )
+                .ok();
             }
         }
     }
@@ -122,11 +168,20 @@ fn a_poison_event_stops_only_its_aggregate() {
     add(&server, &["bad", "good"]);
     let delivered = at(&server, "billing", "fetch", &json!({ "member": "m" })).ok();
     assert_eq!(places(&delivered), [place("good", 3)]);
-    at(&server, "billing", "ack", &json!({ "member": "m", "leases": leases(&delivered) })).ok();
+    at(
+        &server,
+        "billing",
+        "ack",
+        &json!({ "member": "m", "leases": leases(&delivered) }),
+    )
+    .ok();
     let server = server.restart(|_| {});
     let parked = server.get("/v1/consumers/billing/parked").ok();
     let lane = &parked["parked"][0];
-    assert_eq!((&lane["id"], &lane["events"], &lane["attempts"]), (&json!("bad"), &json!(3), &json!(2)));
+    assert_eq!(
+        (&lane["id"], &lane["events"], &lane["attempts"]),
+        (&json!("bad"), &json!(3), &json!(2))
+    );
     assert_eq!(lane["last_error"], "no such customer");
     let events = server.get("/v1/consumers/billing/parked/counter/bad?limit=2");
     assert_eq!(events.ok()["events"].as_array().unwrap().len(), 2);
@@ -134,43 +189,95 @@ fn a_poison_event_stops_only_its_aggregate() {
     assert_eq!(rest["events"][0]["sequence"], format!("{:020}", 3));
 
     let skip = json!({ "type": "counter", "id": "bad", "through": 1, "reason": "a test account" });
-    assert_eq!(at(&server, "billing", "skip", &skip).ok(), json!({ "skipped": 1 }));
+    assert_eq!(
+        at(&server, "billing", "skip", &skip).ok(),
+        json!({ "skipped": 1 })
+    );
     let replay = json!({ "type": "counter", "id": "bad" });
-    assert_eq!(at(&server, "billing", "replay", &replay).ok(), json!({ "replaying_aggregates": 1 }));
+    assert_eq!(
+        at(&server, "billing", "replay", &replay).ok(),
+        json!({ "replaying_aggregates": 1 })
+    );
     at(&server, "billing", "replay", &replay).problem(409, "replaying");
     for version in [2, 3] {
         let delivered = at(&server, "billing", "fetch", &json!({ "member": "m" })).ok();
         assert_eq!(places(&delivered), [place("bad", version)]);
-        at(&server, "billing", "ack", &json!({ "member": "m", "leases": leases(&delivered) })).ok();
+        at(
+            &server,
+            "billing",
+            "ack",
+            &json!({ "member": "m", "leases": leases(&delivered) }),
+        )
+        .ok();
     }
-    assert_eq!(server.get("/v1/consumers/billing/parked").ok(), json!({ "parked": [] }));
+    assert_eq!(
+        server.get("/v1/consumers/billing/parked").ok(),
+        json!({ "parked": [] })
+    );
     at(&server, "billing", "replay", &replay).problem(404, "not-parked");
 }
 
 #[test]
 fn a_lease_that_is_not_out_is_refused_with_the_reason() {
     let server = counter(Limits::default());
-    put(&server, "quick", &json!({ "ack_deadline_ms": 200, "retry": { "attempts": 2 } })).ok();
+    put(
+        &server,
+        "quick",
+        &json!({ "ack_deadline_ms": 200, "retry": { "attempts": 2 } }),
+    )
+    .ok();
     add(&server, &["a", "b"]);
     let delivered = at(&server, "quick", "fetch", &json!({ "member": "m" })).ok();
     let first = leases(&delivered);
     let refused = |member: &str, leases: &[Value]| {
-        let answer = at(&server, "quick", "ack", &json!({ "member": member, "leases": first }));
+        let answer = at(
+            &server,
+            "quick",
+            "ack",
+            &json!({ "member": member, "leases": first }),
+        );
         let problem = answer.problem(409, "lease-refused");
         (problem["refused"][0]["reason"].clone(), problem["acked"].clone())
     };
     assert_eq!(refused("n", &first[..1]), (json!("other-member"), json!(0)));
-    assert_eq!(at(&server, "quick", "extend", &json!({ "member": "m", "leases": first })).ok()["extended"], 2);
-    at(&server, "quick", "ack", &json!({ "member": "m", "leases": first[..1] })).ok();
-    let again = at(&server, "quick", "ack", &json!({ "member": "m", "leases": first[..1] })).ok();
+    assert_eq!(
+        at(
+            &server,
+            "quick",
+            "extend",
+            &json!({ "member": "m", "leases": first })
+        )
+        .ok()["extended"],
+        2
+    );
+    at(
+        &server,
+        "quick",
+        "ack",
+        &json!({ "member": "m", "leases": first[..1] }),
+    )
+    .ok();
+    let again = at(
+        &server,
+        "quick",
+        "ack",
+        &json!({ "member": "m", "leases": first[..1] }),
+    )
+    .ok();
     assert_eq!(again, json!({ "acked": 0, "already": 1 }));
     // Its time runs out: it is delivered again, and after the last attempt it is parked.
     let wait = json!({ "member": "n", "wait_ms": 5_000 });
     let second = at(&server, "quick", "fetch", &wait).ok();
     assert_eq!(second["events"][0]["attempt"], 2);
-    assert_eq!(second["events"][0]["last_error"], "member `m` did not acknowledge it within 200 ms");
+    assert_eq!(
+        second["events"][0]["last_error"],
+        "member `m` did not acknowledge it within 200 ms"
+    );
     assert_eq!(refused("m", &first[1..]), (json!("expired"), json!(0)));
-    assert_eq!(at(&server, "quick", "fetch", &json!({ "wait_ms": 400 })).ok()["events"], json!([]));
+    assert_eq!(
+        at(&server, "quick", "fetch", &json!({ "wait_ms": 400 })).ok()["events"],
+        json!([])
+    );
     let last = leases(&second);
     assert_eq!(refused("n", &last), (json!("parked"), json!(0)));
     let reset = at(&server, "quick", "reset", &json!({ "start": "beginning" })).ok();
@@ -192,14 +299,32 @@ fn what_is_wrong_is_named() {
         (json!({ "concurrency": 1_000_000 }), "`concurrency` is 1000000"),
         (json!({ "ack_deadline_ms": 0 }), "`ack_deadline_ms` is 0"),
         (json!({ "retry": { "attempts": 0 } }), "`retry.attempts` is 0"),
-        (json!({ "retry": { "first_pause_ms": 10, "longest_pause_ms": 5 } }), "`retry.longest_pause_ms` is 5"),
-        (json!({ "ordering": "none at all" }), "`ordering` is `none at all`"),
+        (
+            json!({ "retry": { "first_pause_ms": 10, "longest_pause_ms": 5 } }),
+            "`retry.longest_pause_ms` is 5",
+        ),
+        (
+            json!({ "ordering": "none at all" }),
+            "`ordering` is `none at all`",
+        ),
         (json!({ "start": "somewhere" }), "`start` is \"somewhere\""),
-        (json!({ "start": { "after": cursor, "time": "2026-01-01T00:00:00Z" } }), "contradict"),
+        (
+            json!({ "start": { "after": cursor, "time": "2026-01-01T00:00:00Z" } }),
+            "contradict",
+        ),
         (json!({ "start": { "after": "0000" } }), "is not a cursor"),
-        (json!({ "start": { "time": "yesterday" } }), "`start.time` is `yesterday`"),
-        (json!({ "filter": { "types": ["Counter"] } }), "aggregate type `Counter`"),
-        (json!({ "filter": { "since": "2026-01-02T00:00:00Z", "until": "2026-01-01T00:00:00Z" } }), "`since`"),
+        (
+            json!({ "start": { "time": "yesterday" } }),
+            "`start.time` is `yesterday`",
+        ),
+        (
+            json!({ "filter": { "types": ["Counter"] } }),
+            "aggregate type `Counter`",
+        ),
+        (
+            json!({ "filter": { "since": "2026-01-02T00:00:00Z", "until": "2026-01-01T00:00:00Z" } }),
+            "`since`",
+        ),
         (json!({ "filter": { "types": vec!["a"; 65] } }), "65"),
         (json!({ "filters": {} }), "unknown field `filters`"),
     ] {
@@ -224,14 +349,26 @@ fn what_is_wrong_is_named() {
     }
     for (what, body, says) in [
         ("fetch", json!({ "max": 0 }), "`max` is 0"),
-        ("fetch", json!({ "wait_ms": 60_001 }), "`wait_ms` is 60001; the limit is 60000"),
+        (
+            "fetch",
+            json!({ "wait_ms": 60_001 }),
+            "`wait_ms` is 60001; the limit is 60000",
+        ),
         ("fetch", json!({ "member": "" }), "`member`"),
         ("ack", json!({}), "missing field `leases`"),
         ("ack", json!({ "leases": ["zz"] }), "`zz` is not a lease"),
         ("nack", json!({ "leases": [] }), "missing field `reason`"),
-        ("nack", json!({ "leases": [], "reason": "r", "delay_ms": 86_400_001 }), "`delay_ms` is 86400001"),
+        (
+            "nack",
+            json!({ "leases": [], "reason": "r", "delay_ms": 86_400_001 }),
+            "`delay_ms` is 86400001",
+        ),
         ("replay", json!({ "type": "counter" }), "one aggregate, or of all"),
-        ("skip", json!({ "type": "counter", "id": "a", "reason": " " }), "`reason` is empty"),
+        (
+            "skip",
+            json!({ "type": "counter", "id": "a", "reason": " " }),
+            "`reason` is empty",
+        ),
         ("reset", json!({}), "missing field `start`"),
     ] {
         let answer = at(&server, "there", what, &body);
@@ -252,16 +389,27 @@ fn a_stream_leases_as_it_sends() {
     for id in ["a", "b"] {
         let event = stream.next_event().unwrap().unwrap();
         let data: Value = serde_json::from_str(&event.data).unwrap();
-        assert_eq!((&data["event"]["subject"], &data["lease"]), (&json!(id), &json!(event.id)));
+        assert_eq!(
+            (&data["event"]["subject"], &data["lease"]),
+            (&json!(id), &json!(event.id))
+        );
         leases.push(data["lease"].clone());
     }
     assert_eq!(server.get("/v1/consumers/live").ok()["leased"], 2);
-    at(&server, "live", "ack", &json!({ "member": "m", "leases": leases })).ok();
+    at(
+        &server,
+        "live",
+        "ack",
+        &json!({ "member": "m", "leases": leases }),
+    )
+    .ok();
     let event = stream.next_event().unwrap().unwrap();
     let data: Value = serde_json::from_str(&event.data).unwrap();
     assert_eq!(data["event"]["subject"], "c");
     SseStream::open(server.address(), "/v1/consumers/live/stream", &[]).unwrap();
-    server.get("/v1/consumers/nobody/stream").problem(406, "not-acceptable");
+    server
+        .get("/v1/consumers/nobody/stream")
+        .problem(406, "not-acceptable");
     let accept = [("accept", "text/event-stream")];
     server
         .request("GET", "/v1/consumers/nobody/stream", &accept, b"")
@@ -275,12 +423,24 @@ fn filters_and_starts_choose() {
     let feed = server.whole_feed();
     let after = feed[0]["position"].clone();
     for (body, expected) in [
-        (json!({ "filter": { "id_prefix": "a" } }), vec![place("aa", 1), place("ab", 1)]),
-        (json!({ "start": { "after": after } }), vec![place("ab", 1), place("b", 1)]),
-        (json!({ "filter": { "id_prefix": "a" }, "start": { "after": after } }), vec![place("ab", 1)]),
+        (
+            json!({ "filter": { "id_prefix": "a" } }),
+            vec![place("aa", 1), place("ab", 1)],
+        ),
+        (
+            json!({ "start": { "after": after } }),
+            vec![place("ab", 1), place("b", 1)],
+        ),
+        (
+            json!({ "filter": { "id_prefix": "a" }, "start": { "after": after } }),
+            vec![place("ab", 1)],
+        ),
         (json!({ "filter": { "event_types": ["never"] } }), vec![]),
         (json!({ "start": "now" }), vec![]),
-        (json!({ "filter": { "types": ["annals-deployment"] } }), vec![place("counter", 1)]),
+        (
+            json!({ "filter": { "types": ["annals-deployment"] } }),
+            vec![place("counter", 1)],
+        ),
     ] {
         let status = put(&server, "chosen", &body).ok();
         let exact = body["filter"]["id_prefix"].is_null();
@@ -290,6 +450,9 @@ fn filters_and_starts_choose() {
         }
         let delivered = at(&server, "chosen", "fetch", &json!({})).ok();
         assert_eq!(places(&delivered), expected, "{body}");
-        assert_eq!(server.request("DELETE", "/v1/consumers/chosen", &[], b"").status, 204);
+        assert_eq!(
+            server.request("DELETE", "/v1/consumers/chosen", &[], b"").status,
+            204
+        );
     }
 }

@@ -9,5 +9,6 @@
 pub mod artifacts;
 pub mod guests;
 pub mod http;
+pub mod receiver;
 pub mod server;
 pub mod shapes;

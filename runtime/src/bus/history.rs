@@ -173,11 +173,10 @@ impl History {
     ) -> Result<Range, ReadError> {
         let oldest = self.since(store, head)?.0;
         let newest = match self.filter.until {
-            Some(until) => {
-                self.search(store, head, |event| event.recorded_at >= until)?
-                    .0
-                    .saturating_sub(1)
-            }
+            Some(until) => self
+                .search(store, head, |event| event.recorded_at >= until)?
+                .0
+                .saturating_sub(1),
             None => head.version.0,
         };
         Ok(match direction {
@@ -247,7 +246,11 @@ impl History {
         events.retain(|event| event.position > after && self.filter.wants(event));
         let page = FeedPage {
             events,
-            scanned: if at_head { read_to.max(last).max(after) } else { read_to },
+            scanned: if at_head {
+                read_to.max(last).max(after)
+            } else {
+                read_to
+            },
             at_head,
         };
         Ok((page, end.map_or(next, |(version, _)| version.plus(1))))
@@ -282,8 +285,13 @@ impl History {
 
     /// Whether an event of a commit that can be wanted is.
     pub(super) fn wants_event(&self, commit: &Commit, index: usize, event: &NewEvent) -> bool {
-        let is_ahead = self.next.is_none_or(|next| commit.first_version.plus(index) >= next);
-        is_ahead && self.filter.wants_kind(&commit.key.aggregate_type, &event.event_type)
+        let is_ahead = self
+            .next
+            .is_none_or(|next| commit.first_version.plus(index) >= next);
+        is_ahead
+            && self
+                .filter
+                .wants_kind(&commit.key.aggregate_type, &event.event_type)
     }
 
     /// Takes note of a commit that was looked at.

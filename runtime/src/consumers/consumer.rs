@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use super::{
     journal::Described,
     progress::{LaneKey, Parked, Progress, Record},
+    secret::Secrets,
 };
 use crate::{
     store::AppendError,
@@ -30,6 +31,8 @@ pub(super) struct State {
     pub(super) described: Described,
     pub(super) changed_at: Millis,
     pub(super) deleted: bool,
+    /// What its webhook signs with.
+    pub(super) secrets: Option<Secrets>,
     /// The number of the last change that is to be written down.
     changes: u64,
 }
@@ -46,7 +49,12 @@ pub(super) struct Consumer {
 }
 
 impl Consumer {
-    pub(super) fn new(name: ConsumerName, progress: Progress, described: Described, changed_at: Millis) -> Self {
+    pub(super) fn new(
+        name: ConsumerName,
+        progress: Progress,
+        described: Described,
+        changed_at: Millis,
+    ) -> Self {
         Self {
             name,
             state: Mutex::new(State {
@@ -54,6 +62,7 @@ impl Consumer {
                 described,
                 changed_at,
                 deleted: false,
+                secrets: None,
                 changes: 0,
             }),
             reading: tokio::sync::Mutex::new(()),

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::webhook::Webhook;
 use crate::{
     store::FeedFilter,
     vocabulary::{Millis, Position},
@@ -81,6 +82,9 @@ pub struct Definition {
     pub concurrency: u32,
     /// Which events wait for each other.
     pub ordering: Order,
+    /// Where events are posted to; none when members fetch them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<Webhook>,
 }
 
 impl Default for Definition {
@@ -92,6 +96,7 @@ impl Default for Definition {
             retry: Retry::default(),
             concurrency: 1_000,
             ordering: Order::default(),
+            webhook: None,
         }
     }
 }
@@ -119,10 +124,30 @@ impl Definition {
         for (name, found, least, most) in [
             ("batch", u64::from(self.batch), 1, u64::from(most::BATCH)),
             ("ack_deadline_ms", self.ack_deadline_ms, 1, most::ACK_DEADLINE_MS),
-            ("retry.attempts", u64::from(self.retry.attempts), 1, u64::from(most::ATTEMPTS)),
-            ("retry.first_pause_ms", self.retry.first_pause_ms, 0, most::PAUSE_MS),
-            ("retry.longest_pause_ms", self.retry.longest_pause_ms, self.retry.first_pause_ms, most::PAUSE_MS),
-            ("concurrency", u64::from(self.concurrency), 1, u64::from(most::CONCURRENCY)),
+            (
+                "retry.attempts",
+                u64::from(self.retry.attempts),
+                1,
+                u64::from(most::ATTEMPTS),
+            ),
+            (
+                "retry.first_pause_ms",
+                self.retry.first_pause_ms,
+                0,
+                most::PAUSE_MS,
+            ),
+            (
+                "retry.longest_pause_ms",
+                self.retry.longest_pause_ms,
+                self.retry.first_pause_ms,
+                most::PAUSE_MS,
+            ),
+            (
+                "concurrency",
+                u64::from(self.concurrency),
+                1,
+                u64::from(most::CONCURRENCY),
+            ),
         ] {
             if !(least..=most).contains(&found) {
                 return Err(OutOfBounds {
@@ -161,7 +186,9 @@ mod tests {
             first_pause_ms: 100,
             longest_pause_ms: 1_000,
         };
-        let pauses: Vec<Millis> = [1, 2, 3, 4, 5, 200].map(|attempts| retry.pause_ms(attempts)).into();
+        let pauses: Vec<Millis> = [1, 2, 3, 4, 5, 200]
+            .map(|attempts| retry.pause_ms(attempts))
+            .into();
         assert_eq!(pauses, [100, 200, 400, 800, 1_000, 1_000]);
     }
 
@@ -176,6 +203,9 @@ mod tests {
         let message = definition(|definition| definition.batch = 0);
         assert_eq!(message, "`batch` is 0; it must be from 1 to 1000");
         let message = definition(|definition| definition.retry.longest_pause_ms = 1);
-        assert_eq!(message, "`retry.longest_pause_ms` is 1; it must be from 1000 to 86400000");
+        assert_eq!(
+            message,
+            "`retry.longest_pause_ms` is 1; it must be from 1000 to 86400000"
+        );
     }
 }

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::{
     consumer::{Consumer, Saved},
     progress::{LaneKey, Parked, Record},
+    secret::Secrets,
 };
 use crate::{
     store::{ConsumerRow, EventStore, ReadError},
@@ -55,7 +56,9 @@ impl Keeper {
     /// Asks for a consumer to be written down as it is by the time the thread gets to it.
     pub(super) fn want(&self, consumer: &Arc<Consumer>) {
         let mut state = self.wanted.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.consumers.insert(consumer.name.clone(), Arc::clone(consumer));
+        state
+            .consumers
+            .insert(consumer.name.clone(), Arc::clone(consumer));
         self.wanted.came.notify_one();
     }
 
@@ -146,9 +149,19 @@ fn encode<T: serde::Serialize>(value: &T) -> Option<Vec<u8>> {
 
 const PROGRESS: &[u8] = b"progress";
 const PARKED: &[u8] = b"parked";
+const SECRETS: &[u8] = b"secrets";
 
 fn progress_key(name: &ConsumerName) -> Vec<u8> {
     [name.as_str().as_bytes(), b"\0", PROGRESS].concat()
+}
+
+fn secrets_key(name: &ConsumerName) -> Vec<u8> {
+    [name.as_str().as_bytes(), b"\0", SECRETS].concat()
+}
+
+/// The row of what a webhook signs with; none takes it away.
+pub(super) fn secrets_row(name: &ConsumerName, secrets: Option<&Secrets>) -> ConsumerRow {
+    row(secrets_key(name), secrets.and_then(encode))
 }
 
 fn parked_key(name: &ConsumerName, lane: &LaneKey) -> Vec<u8> {
@@ -168,6 +181,7 @@ fn parked_key(name: &ConsumerName, lane: &LaneKey) -> Vec<u8> {
 pub(super) enum Kept {
     Progress(Record),
     Parked(LaneKey, Parked),
+    Secrets(Secrets),
 }
 
 /// Whose row it is, and what it says.
@@ -176,7 +190,10 @@ pub(super) enum Kept {
 /// [`ReadError::Damaged`]: its checksum was right, so it was written by a version that writes other rows.
 pub(super) fn read_row(row: &ConsumerRow) -> Result<(ConsumerName, Kept), ReadError> {
     let unknown = || ReadError::Damaged {
-        what: format!("the consumers' row `{}`: this version does not read it", row.key.escape_ascii()),
+        what: format!(
+            "the consumers' row `{}`: this version does not read it",
+            row.key.escape_ascii()
+        ),
     };
     let mut parts = row.key.splitn(3, |byte| *byte == 0);
     let name = parts.next().and_then(|name| std::str::from_utf8(name).ok());
@@ -185,13 +202,19 @@ pub(super) fn read_row(row: &ConsumerRow) -> Result<(ConsumerName, Kept), ReadEr
     let kept = match parts.next() {
         Some(PROGRESS) => postcard::from_bytes(value).map(Kept::Progress),
         Some(PARKED) => postcard::from_bytes(value).map(|(lane, parked)| Kept::Parked(lane, parked)),
+        Some(SECRETS) => postcard::from_bytes(value).map(Kept::Secrets),
         _ => return Err(unknown()),
     };
     Ok((name, kept.map_err(|_| unknown())?))
 }
 
 /// Takes away all rows of a consumer with these parked lanes.
-pub(super) fn removals<'a>(name: &ConsumerName, lanes: impl Iterator<Item = &'a LaneKey>) -> Vec<ConsumerRow> {
-    let keys = std::iter::once(progress_key(name)).chain(lanes.map(|lane| parked_key(name, lane)));
+pub(super) fn removals<'a>(
+    name: &ConsumerName,
+    lanes: impl Iterator<Item = &'a LaneKey>,
+) -> Vec<ConsumerRow> {
+    let keys = [progress_key(name), secrets_key(name)]
+        .into_iter()
+        .chain(lanes.map(|lane| parked_key(name, lane)));
     keys.map(|key| row(key, None)).collect()
 }

@@ -44,9 +44,7 @@ impl FromStr for LeaseId {
     type Err = NotALease;
 
     fn from_str(text: &str) -> Result<Self, NotALease> {
-        let wrong = || NotALease {
-            found: shown(text),
-        };
+        let wrong = || NotALease { found: shown(text) };
         let canonical = text.len() == DIGITS && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         if !canonical {
             return Err(wrong());

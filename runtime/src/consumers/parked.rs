@@ -48,7 +48,10 @@ impl Consumers {
     ) -> Result<Vec<ParkedLane>, ConsumerError> {
         let consumer = self.find(name)?;
         let state = consumer.lock();
-        let later = state.progress.parked().filter(|(lane, _)| after.is_none_or(|after| *lane > after));
+        let later = state
+            .progress
+            .parked()
+            .filter(|(lane, _)| after.is_none_or(|after| *lane > after));
         let lanes = later.take(most).map(|(lane, parked)| ParkedLane {
             lane: lane.clone(),
             parked: parked.clone(),
@@ -71,14 +74,19 @@ impl Consumers {
         let (parked, filter) = {
             let state = consumer.lock();
             let parked = state.progress.parked_lane(lane).cloned();
-            (parked.ok_or_else(|| not_parked(lane))?, state.described.definition.filter.clone())
+            (
+                parked.ok_or_else(|| not_parked(lane))?,
+                state.described.definition.filter.clone(),
+            )
         };
         let first = from.map_or(parked.first, |from| from.max(parked.first));
         let page = PageLimit {
             events: if lane.alone.is_some() { 1 } else { page.events },
             ..page
         };
-        let mut events = self.store.history(&lane.aggregate, first, Direction::Forward, page)?;
+        let mut events = self
+            .store
+            .history(&lane.aggregate, first, Direction::Forward, page)?;
         let last = events.last().map(|event| (event.version, event.position));
         let more = last.filter(|(_, position)| *position < parked.through && lane.alone.is_none());
         events.retain(|event| event.position <= parked.through && filter.wants(event));
@@ -161,10 +169,13 @@ impl Consumers {
         };
         self.record_with(name, Change::Skipped, &described, Some(skipped))?;
         let mut state = consumer.lock();
-        state.progress.skip(lane, upto).map_err(|refused| ConsumerError::Parked {
-            aggregate: lane.aggregate.clone(),
-            refused,
-        })?;
+        state
+            .progress
+            .skip(lane, upto)
+            .map_err(|refused| ConsumerError::Parked {
+                aggregate: lane.aggregate.clone(),
+                refused,
+            })?;
         state.changed();
         drop(state);
         consumer.wake();
@@ -196,7 +207,9 @@ impl Consumers {
         };
         let (mut from, mut count) = (parked.first, 0);
         while from <= through {
-            let events = self.store.history(&lane.aggregate, from, Direction::Forward, page)?;
+            let events = self
+                .store
+                .history(&lane.aggregate, from, Direction::Forward, page)?;
             let Some(last) = events.last() else { break };
             from = last.version.plus(1);
             let wanted = events.iter().filter(|event| {

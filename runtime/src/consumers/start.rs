@@ -36,6 +36,9 @@ impl Consumers {
     fn recorded_after(&self, position: Position) -> Result<Option<(Millis, Position)>, ReadError> {
         let one = PageLimit { events: 1, bytes: 1 };
         let page = self.store.feed(position, &FeedFilter::everything(), one)?;
-        Ok(page.events.first().map(|event| (event.recorded_at, event.position)))
+        Ok(page
+            .events
+            .first()
+            .map(|event| (event.recorded_at, event.position)))
     }
 }

@@ -59,7 +59,9 @@ fn append(store: &Arc<dyn EventStore>, ids: &[&str]) {
 
 fn ids(delivered: &[Delivered]) -> Vec<(&str, u64)> {
     let events = delivered.iter().map(|delivered| &delivered.event);
-    events.map(|event| (event.key.aggregate_id.as_str(), event.version.0)).collect()
+    events
+        .map(|event| (event.key.aggregate_id.as_str(), event.version.0))
+        .collect()
 }
 
 fn leases(delivered: &[Delivered]) -> Vec<LeaseId> {
@@ -71,7 +73,10 @@ async fn an_aggregates_events_come_one_after_the_other() {
     let house = House::new();
     let consumers = house.open();
     append(&house.store, &["a", "a", "b"]);
-    assert_eq!(consumers.put(&name(), Definition::default(), Start::Beginning), Ok(Some(true)));
+    assert_eq!(
+        consumers.put(&name(), Definition::default(), Start::Beginning),
+        Ok(Some(true))
+    );
     let first = consumers.fetch(&name(), &fetch("m")).await.unwrap();
     assert_eq!(ids(&first), [("a", 1), ("b", 1)]);
     assert_eq!(consumers.fetch(&name(), &fetch("n")).await.unwrap(), []);
@@ -89,9 +94,14 @@ async fn what_is_acknowledged_survives_and_what_is_not_comes_again() {
     let house = House::new();
     let consumers = house.open();
     append(&house.store, &["a", "b", "c"]);
-    consumers.put(&name(), Definition::default(), Start::Beginning).unwrap();
+    consumers
+        .put(&name(), Definition::default(), Start::Beginning)
+        .unwrap();
     let delivered = consumers.fetch(&name(), &fetch("m")).await.unwrap();
-    consumers.ack(&name(), "m", &[delivered[2].lease, delivered[0].lease]).await.unwrap();
+    consumers
+        .ack(&name(), "m", &[delivered[2].lease, delivered[0].lease])
+        .await
+        .unwrap();
     drop(consumers);
     let consumers = house.open();
     assert_eq!(consumers.status(&name()).unwrap().checkpoint, Position(1));
@@ -129,28 +139,44 @@ async fn parked_events_are_read_replayed_and_skipped() {
     let house = House::new();
     let consumers = house.open();
     append(&house.store, &["a", "a", "a", "b"]);
-    consumers.put(&name(), Definition::default(), Start::Beginning).unwrap();
+    consumers
+        .put(&name(), Definition::default(), Start::Beginning)
+        .unwrap();
     let delivered = consumers.fetch(&name(), &fetch("m")).await.unwrap();
     let refusal = Refusal {
         reason: "no such customer".into(),
         park: true,
         ..Refusal::default()
     };
-    consumers.nack(&name(), "m", &leases(&delivered), &refusal).await.unwrap();
+    consumers
+        .nack(&name(), "m", &leases(&delivered), &refusal)
+        .await
+        .unwrap();
     let consumers = {
         consumers.stop();
         house.open()
     };
     let parked = consumers.parked(&name(), None, 10).unwrap();
     assert_eq!(parked.len(), 2);
-    assert_eq!((parked[0].parked.count, parked[0].parked.error.as_str()), (3, "no such customer"));
+    assert_eq!(
+        (parked[0].parked.count, parked[0].parked.error.as_str()),
+        (3, "no such customer")
+    );
     let lane = &parked[0].lane;
-    let page = PageLimit { events: 2, bytes: 1_000 };
+    let page = PageLimit {
+        events: 2,
+        bytes: 1_000,
+    };
     let found = consumers.parked_events(&name(), lane, None, page).unwrap();
     assert_eq!((found.events.len(), found.next), (2, Some(Version(3))));
-    assert_eq!(consumers.skip(&name(), lane, Some(Version(1)), "a test".into()), Ok(1));
+    assert_eq!(
+        consumers.skip(&name(), lane, Some(Version(1)), "a test".into()),
+        Ok(1)
+    );
     assert_eq!(consumers.replay(&name(), None).await, Ok(2));
-    let refused = consumers.skip(&name(), lane, None, "too late".into()).unwrap_err();
+    let refused = consumers
+        .skip(&name(), lane, None, "too late".into())
+        .unwrap_err();
     assert!(refused.to_string().contains("being replayed"), "{refused}");
     let delivered = consumers.fetch(&name(), &fetch("m")).await.unwrap();
     assert_eq!(ids(&delivered), [("a", 2), ("b", 1)]);
@@ -169,19 +195,31 @@ async fn a_reset_and_a_new_life_void_what_was_before() {
     let house = House::new();
     let consumers = house.open();
     append(&house.store, &["a", "b"]);
-    consumers.put(&name(), Definition::default(), Start::Beginning).unwrap();
+    consumers
+        .put(&name(), Definition::default(), Start::Beginning)
+        .unwrap();
     let delivered = consumers.fetch(&name(), &fetch("m")).await.unwrap();
-    consumers.ack(&name(), "m", &leases(&delivered)[..1]).await.unwrap();
+    consumers
+        .ack(&name(), "m", &leases(&delivered)[..1])
+        .await
+        .unwrap();
     consumers.reset(&name(), Start::Beginning).unwrap();
     let settled = consumers.ack(&name(), "m", &leases(&delivered)).await.unwrap();
-    assert!(settled.refused.iter().all(|(_, refused)| *refused == LeaseRefused::OtherGeneration));
+    assert!(
+        settled
+            .refused
+            .iter()
+            .all(|(_, refused)| *refused == LeaseRefused::OtherGeneration)
+    );
     assert_eq!(settled.refused.len(), 2);
     assert_eq!(consumers.fetch(&name(), &fetch("m")).await.unwrap().len(), 2);
 
     consumers.delete(&name()).unwrap();
     let unknown = consumers.fetch(&name(), &fetch("m")).await.unwrap_err();
     assert_eq!(unknown, ConsumerError::Unknown(name()));
-    consumers.put(&name(), Definition::default(), Start::After(Position(1))).unwrap();
+    consumers
+        .put(&name(), Definition::default(), Start::After(Position(1)))
+        .unwrap();
     let delivered = consumers.fetch(&name(), &fetch("m")).await.unwrap();
     assert_eq!(ids(&delivered), [("b", 1)]);
     consumers.stop();
@@ -195,7 +233,9 @@ async fn pausing_and_changing_keep_the_place() {
     let house = House::new();
     let consumers = house.open();
     append(&house.store, &["a", "b"]);
-    consumers.put(&name(), Definition::default(), Start::Beginning).unwrap();
+    consumers
+        .put(&name(), Definition::default(), Start::Beginning)
+        .unwrap();
     consumers.pause(&name(), true).unwrap();
     assert_eq!(consumers.fetch(&name(), &fetch("m")).await.unwrap(), []);
     consumers.stop();
@@ -206,7 +246,10 @@ async fn pausing_and_changing_keep_the_place() {
         batch: 1,
         ..Definition::default()
     };
-    assert_eq!(consumers.put(&name(), changed.clone(), Start::Now), Ok(Some(false)));
+    assert_eq!(
+        consumers.put(&name(), changed.clone(), Start::Now),
+        Ok(Some(false))
+    );
     assert_eq!(consumers.put(&name(), changed, Start::Now), Ok(None));
     assert_eq!(consumers.fetch(&name(), &fetch("m")).await.unwrap().len(), 1);
     let unordered = Definition {
@@ -238,7 +281,9 @@ async fn it_begins_where_it_is_told_to() {
         assert_eq!(ids(&delivered), [("a", versions)], "{start:?}");
         consumers.delete(&name()).unwrap();
     }
-    consumers.put(&name(), Definition::default(), Start::Time(second * 2)).unwrap();
+    consumers
+        .put(&name(), Definition::default(), Start::Time(second * 2))
+        .unwrap();
     assert_eq!(consumers.fetch(&name(), &fetch("m")).await.unwrap(), []);
     consumers.stop();
 }

@@ -81,11 +81,19 @@ impl From<ConsumerError> for Problem {
             ConsumerError::TooMany { limit } => Self::new(429, "busy", "Too many consumers", detail)
                 .fix("delete one that is not needed, or raise the limit `consumers`")
                 .with("limit", limit),
-            ConsumerError::OutOfBounds(bounds) => {
-                Self::malformed(detail, format!("choose a value from {} to {}", bounds.least, bounds.most))
-                    .with("name", bounds.name)
-                    .with("found", bounds.found)
-            }
+            ConsumerError::TooManyWebhooks { limit } => Self::new(429, "busy", "Too many webhooks", detail)
+                .fix("take one away that is not needed, or raise the limit `webhooks`")
+                .with("limit", limit),
+            ConsumerError::NoWebhook(name) => Self::new(404, "no-webhook", "It has no webhook", detail)
+                .fix("PUT the consumer with a `webhook`")
+                .with("consumer", name.as_str()),
+            ConsumerError::NoSecret { .. } => Self::unavailable(detail),
+            ConsumerError::OutOfBounds(bounds) => Self::malformed(
+                detail,
+                format!("choose a value from {} to {}", bounds.least, bounds.most),
+            )
+            .with("name", bounds.name)
+            .with("found", bounds.found),
             ConsumerError::OrderingFixed(name) => {
                 Self::new(409, "ordering-fixed", "The ordering cannot be changed", detail)
                     .fix("delete the consumer and create it again, with `start` where it is to go on")

@@ -152,7 +152,8 @@ pub(super) fn unknown_type(aggregate_type: &str) -> Problem {
 
 pub(super) fn unknown_aggregate(key: &AggregateKey) -> Problem {
     let detail = format!("`{key}` does not exist: it has no events");
-    Problem::new(404, "unknown-aggregate", "No such aggregate", detail).fix("send it a command that creates it")
+    Problem::new(404, "unknown-aggregate", "No such aggregate", detail)
+        .fix("send it a command that creates it")
 }
 
 pub(super) fn unknown_module(detail: String) -> Problem {

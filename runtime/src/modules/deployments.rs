@@ -7,7 +7,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    store::{AppendError, Direction, EventStore, PageLimit, ReadError, system::{self, SystemEvent}},
+    store::{
+        AppendError, Direction, EventStore, PageLimit, ReadError,
+        system::{self, SystemEvent},
+    },
     vocabulary::{
         AggregateId, AggregateKey, AggregateType, InvalidName, LaneEpoch, Millis, ModuleDigest, Version,
     },

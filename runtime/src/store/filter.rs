@@ -124,24 +124,103 @@ mod tests {
 
     #[test]
     fn every_part_must_let_an_event_through() {
-        let types = |names: &[&str]| names.iter().map(|name| AggregateType::parse(name).unwrap()).collect();
+        let types = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| AggregateType::parse(name).unwrap())
+                .collect()
+        };
         let events = |names: &[&str]| names.iter().map(|name| EventType::parse(name).unwrap()).collect();
         let all = FeedFilter::default;
         let found = event("account", "alice", "opened");
         for (filter, wanted) in [
             (all(), true),
-            (FeedFilter { aggregate_types: types(&["order", "account"]), ..all() }, true),
-            (FeedFilter { aggregate_types: types(&["order"]), ..all() }, false),
-            (FeedFilter { event_types: events(&["closed", "opened"]), ..all() }, true),
-            (FeedFilter { event_types: events(&["closed"]), ..all() }, false),
-            (FeedFilter { id_prefix: Some("ali".into()), ..all() }, true),
-            (FeedFilter { id_prefix: Some("alicia".into()), ..all() }, false),
-            (FeedFilter { actor: Some("anna".into()), ..all() }, true),
-            (FeedFilter { actor: Some("ann".into()), ..all() }, false),
-            (FeedFilter { since: Some(1_000), until: Some(1_001), ..all() }, true),
-            (FeedFilter { since: Some(1_001), ..all() }, false),
-            (FeedFilter { until: Some(1_000), ..all() }, false),
-            (FeedFilter { event_types: events(&["opened"]), actor: Some("bert".into()), ..all() }, false),
+            (
+                FeedFilter {
+                    aggregate_types: types(&["order", "account"]),
+                    ..all()
+                },
+                true,
+            ),
+            (
+                FeedFilter {
+                    aggregate_types: types(&["order"]),
+                    ..all()
+                },
+                false,
+            ),
+            (
+                FeedFilter {
+                    event_types: events(&["closed", "opened"]),
+                    ..all()
+                },
+                true,
+            ),
+            (
+                FeedFilter {
+                    event_types: events(&["closed"]),
+                    ..all()
+                },
+                false,
+            ),
+            (
+                FeedFilter {
+                    id_prefix: Some("ali".into()),
+                    ..all()
+                },
+                true,
+            ),
+            (
+                FeedFilter {
+                    id_prefix: Some("alicia".into()),
+                    ..all()
+                },
+                false,
+            ),
+            (
+                FeedFilter {
+                    actor: Some("anna".into()),
+                    ..all()
+                },
+                true,
+            ),
+            (
+                FeedFilter {
+                    actor: Some("ann".into()),
+                    ..all()
+                },
+                false,
+            ),
+            (
+                FeedFilter {
+                    since: Some(1_000),
+                    until: Some(1_001),
+                    ..all()
+                },
+                true,
+            ),
+            (
+                FeedFilter {
+                    since: Some(1_001),
+                    ..all()
+                },
+                false,
+            ),
+            (
+                FeedFilter {
+                    until: Some(1_000),
+                    ..all()
+                },
+                false,
+            ),
+            (
+                FeedFilter {
+                    event_types: events(&["opened"]),
+                    actor: Some("bert".into()),
+                    ..all()
+                },
+                false,
+            ),
         ] {
             assert_eq!(filter.wants(&found), wanted, "{filter:?}");
         }

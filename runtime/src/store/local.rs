@@ -20,8 +20,8 @@ use self::{
     writer::{Prepared, Writer},
 };
 use super::{
-    AppendError, CommitListener, Completion, ConsumerRow, Direction, EventStore, FeedFilter, FeedPage, Head, LogIdentity,
-    OpenError, PageLimit, Proposal, ReadError, Snapshot, StoreOptions, StoredModule,
+    AppendError, CommitListener, Completion, ConsumerRow, Direction, EventStore, FeedFilter, FeedPage, Head,
+    LogIdentity, OpenError, PageLimit, Proposal, ReadError, Snapshot, StoreOptions, StoredModule,
     file::DataDirectory,
     format::Malformed,
     index::{Index, IndexError},

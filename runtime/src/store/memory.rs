@@ -10,8 +10,8 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    AppendError, CommitListener, Completion, ConsumerRow, Direction, EventStore, FeedFilter, FeedPage, Head, LogIdentity,
-    PageLimit, Proposal, ReadError, Snapshot, StoredModule,
+    AppendError, CommitListener, Completion, ConsumerRow, Direction, EventStore, FeedFilter, FeedPage, Head,
+    LogIdentity, PageLimit, Proposal, ReadError, Snapshot, StoredModule,
     listeners::{Listeners, complete},
     queue::{BatchLimit, Engine, Queue, Queued},
     rules::{FailedLives, judge},

@@ -151,7 +151,12 @@ impl Meta {
     pub(super) fn save_consumers(&self, rows: &[ConsumerRow]) -> Result<(), AppendError> {
         let sealed: Vec<_> = rows
             .iter()
-            .map(|row| (&row.key, row.value.as_ref().map(|value| self.seal(&row.key, value))))
+            .map(|row| {
+                (
+                    &row.key,
+                    row.value.as_ref().map(|value| self.seal(&row.key, value)),
+                )
+            })
             .collect();
         let written = self.database.write(|transaction| {
             let mut table = transaction.open_table(CONSUMERS)?;

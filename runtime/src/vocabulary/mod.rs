@@ -22,11 +22,11 @@ pub use cursor::{Cursor, CursorError};
 pub use guest::{Context, Decision, GuestCommand, Rejection};
 pub use hex::{hex, hex_pair, push_hex};
 pub use ids::{
-    AggregateId, AggregateKey, AggregateType, CommandName, ConsumerName, Epoch, EventType, IdempotencyKey, InvalidName,
-    LaneEpoch, LogId, ModuleDigest, Position, RequestHash, Version,
+    AggregateId, AggregateKey, AggregateType, CommandName, ConsumerName, Epoch, EventType, IdempotencyKey,
+    InvalidName, LaneEpoch, LogId, ModuleDigest, Position, RequestHash, Version,
 };
 pub use json::check_json;
 pub use json_problem::json_problem;
 pub use limits::{LimitError, Limits};
-pub use shown::{shown, shown_chars};
 pub use manifest::{CommandSchema, EventSchema, Manifest, is_json};
+pub use shown::{shown, shown_chars};

@@ -28,7 +28,10 @@ mod tests {
 
     #[test]
     fn what_does_not_print_is_escaped_and_quotation_marks_are_not() {
-        assert_eq!(shown("{\"a\": 'b'}\n\u{7f}\\é🦀"), "{\"a\": 'b'}\\n\\u{7f}\\\\é🦀");
+        assert_eq!(
+            shown("{\"a\": 'b'}\n\u{7f}\\é🦀"),
+            "{\"a\": 'b'}\\n\\u{7f}\\\\é🦀"
+        );
         assert_eq!(shown(&"é".repeat(81)), "é".repeat(80));
         assert_eq!(shown_chars("abc", 1), "a");
     }

@@ -46,9 +46,12 @@ fn members_share_the_work_whatever_happens() {
     let data = data.path().join("data");
     let server = Process::start(&data);
     server.upload(&guests::counter()).ok();
-    let definition = json!({ "batch": 5, "ack_deadline_ms": 300, "retry": { "attempts": 1_000, "first_pause_ms": 0 } });
+    let definition =
+        json!({ "batch": 5, "ack_deadline_ms": 300, "retry": { "attempts": 1_000, "first_pause_ms": 0 } });
     let path = "/v1/consumers/shared";
-    server.request("PUT", path, &JSON, definition.to_string().as_bytes()).ok();
+    server
+        .request("PUT", path, &JSON, definition.to_string().as_bytes())
+        .ok();
     server.kill();
     let work = Mutex::default();
     for _ in 0..ROUNDS {
@@ -60,13 +63,18 @@ fn members_share_the_work_whatever_happens() {
     let work = work.into_inner().unwrap();
     let mut written: BTreeMap<String, u64> = BTreeMap::new();
     for event in server.whole_feed() {
-        *written.entry(event["subject"].as_str().unwrap().to_owned()).or_default() += 1;
+        *written
+            .entry(event["subject"].as_str().unwrap().to_owned())
+            .or_default() += 1;
     }
     assert_eq!(work.sent, written);
     let events: u64 = written.values().sum();
     assert!(work.delivered >= events, "{} of {events}", work.delivered);
     let status = server.get(path).ok();
-    assert_eq!((&status["lag"]["events"], &status["parked"]["events"]), (&json!(0), &json!(0)));
+    assert_eq!(
+        (&status["lag"]["events"], &status["parked"]["events"]),
+        (&json!(0), &json!(0))
+    );
 }
 
 fn one_life(data: &std::path::Path, life: Duration, work: &Mutex<Work>, random: &mut Random) {
@@ -88,9 +96,14 @@ fn one_life(data: &std::path::Path, life: Duration, work: &Mutex<Work>, random: 
 }
 
 fn write(address: SocketAddr, over: &AtomicBool, mut random: Random) {
-    let Ok(mut connection) = Connection::open(address) else { return };
+    let Ok(mut connection) = Connection::open(address) else {
+        return;
+    };
     while !over.load(Ordering::Acquire) {
-        let path = format!("/v1/aggregates/counter/c{}/commands/add", random.below(AGGREGATES));
+        let path = format!(
+            "/v1/aggregates/counter/c{}/commands/add",
+            random.below(AGGREGATES)
+        );
         if connection.request("POST", &path, &JSON, b"{\"by\":1}").is_err() {
             return;
         }
@@ -100,16 +113,24 @@ fn write(address: SocketAddr, over: &AtomicBool, mut random: Random) {
 
 fn ask(connection: &mut Connection, what: &str, body: &Value) -> Option<Response> {
     let path = format!("/v1/consumers/shared/{what}");
-    connection.request("POST", &path, &JSON, body.to_string().as_bytes()).ok()
+    connection
+        .request("POST", &path, &JSON, body.to_string().as_bytes())
+        .ok()
 }
 
 /// Fetches and acknowledges, and now and then dies with what it holds.
 fn take_part(address: SocketAddr, member: u64, over: &AtomicBool, work: &Mutex<Work>, mut random: Random) {
-    let Ok(mut connection) = Connection::open(address) else { return };
+    let Ok(mut connection) = Connection::open(address) else {
+        return;
+    };
     let mut lives = 0;
     while !over.load(Ordering::Acquire) {
         let name = format!("member-{member}-{lives}");
-        let Some(answer) = ask(&mut connection, "fetch", &json!({ "member": name, "wait_ms": 50 })) else {
+        let Some(answer) = ask(
+            &mut connection,
+            "fetch",
+            &json!({ "member": name, "wait_ms": 50 }),
+        ) else {
             return;
         };
         let (taken, delivered) = (Instant::now(), answer.ok());
@@ -122,7 +143,9 @@ fn take_part(address: SocketAddr, member: u64, over: &AtomicBool, work: &Mutex<W
             }
             let body = json!({ "member": name, "leases": [delivered["lease"]] });
             note(work, |work| &mut work.sent, &delivered["event"]);
-            let Some(answer) = ask(&mut connection, "ack", &body) else { return };
+            let Some(answer) = ask(&mut connection, "ack", &body) else {
+                return;
+            };
             if answer.status == 200 {
                 note(work, |work| &mut work.acked, &delivered["event"]);
             } else {
@@ -162,7 +185,13 @@ fn finish(server: &Process, work: &Mutex<Work>) {
     let give_up = Instant::now() + Duration::from_secs(60);
     loop {
         assert!(Instant::now() < give_up, "it does not end");
-        let delivered = ask(&mut connection, "fetch", &json!({ "member": "last", "wait_ms": 500 })).unwrap().ok();
+        let delivered = ask(
+            &mut connection,
+            "fetch",
+            &json!({ "member": "last", "wait_ms": 500 }),
+        )
+        .unwrap()
+        .ok();
         let events = delivered["events"].as_array().unwrap();
         for delivered in events {
             begin(work, &delivered["event"]);

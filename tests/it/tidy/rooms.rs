@@ -15,22 +15,36 @@ const FOREIGN: &[(&str, &[&str])] = &[
         &[
             "bus",
             "consumers",
+            "webhooks",
             "http",
             "client",
             "cli",
             "server",
             "aggregates",
             "modules",
+            "webhooks",
             "main",
         ],
     ),
+    ("tokio_rustls", &["webhooks"]),
+    ("rustls_native_certs", &["webhooks"]),
+    ("ring", &["webhooks"]),
     ("clap", &["cli", "main"]),
     ("indicatif", &["cli"]),
 ];
 
 const GROUND: &[&str] = &["vocabulary"];
 const ENGINES: &[&str] = &["vocabulary", "store", "wasm"];
-const SERVICES: &[&str] = &["vocabulary", "store", "wasm", "aggregates", "modules", "bus", "consumers"];
+const SERVICES: &[&str] = &[
+    "vocabulary",
+    "store",
+    "wasm",
+    "aggregates",
+    "modules",
+    "bus",
+    "consumers",
+    "webhooks",
+];
 
 /// A room, and the rooms that it may name beside itself. `store` and `wasm` never see each other; nothing below the
 /// wiring sees the wiring.
@@ -43,6 +57,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("client", GROUND),
     ("bus", &["vocabulary", "store"]),
     ("consumers", &["vocabulary", "store", "aggregates", "bus"]),
+    ("webhooks", &["vocabulary", "consumers"]),
     ("aggregates", ENGINES),
     ("modules", &["vocabulary", "store", "wasm", "aggregates"]),
     ("http", SERVICES),

@@ -34,21 +34,25 @@ fn all(store: &MemoryStore) -> Vec<RecordedEvent> {
         bytes: usize::MAX,
     };
     let key = key("account", "a");
-    store.history(&key, Version(1), Direction::Forward, limit).unwrap()
+    store
+        .history(&key, Version(1), Direction::Forward, limit)
+        .unwrap()
 }
 
 fn filter() -> impl Strategy<Value = FeedFilter> {
     let time = || prop::option::of((0..14_u64).prop_map(|second| second * 1_000));
-    (prop::option::of(0..2_usize), any::<bool>(), time(), time()).prop_map(|(kind, of_tester, since, until)| {
-        let kind = kind.map(|kind| EventType::parse(["deposited", "Closed.v2"][kind]).unwrap());
-        FeedFilter {
-            event_types: kind.into_iter().collect(),
-            actor: of_tester.then(|| "tester".to_owned()),
-            since,
-            until,
-            ..FeedFilter::default()
-        }
-    })
+    (prop::option::of(0..2_usize), any::<bool>(), time(), time()).prop_map(
+        |(kind, of_tester, since, until)| {
+            let kind = kind.map(|kind| EventType::parse(["deposited", "Closed.v2"][kind]).unwrap());
+            FeedFilter {
+                event_types: kind.into_iter().collect(),
+                actor: of_tester.then(|| "tester".to_owned()),
+                since,
+                until,
+                ..FeedFilter::default()
+            }
+        },
+    )
 }
 
 proptest! {

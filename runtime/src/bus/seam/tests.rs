@@ -80,7 +80,10 @@ impl Model {
         let end = self.commits.last().map_or(0, |commit| *commit.positions.end());
         let scanned = end.min(after.0 + looks_at).max(after.0);
         let stretch = after.0 + 1..=scanned;
-        let wanted = self.wanted().into_iter().filter(|position| stretch.contains(position));
+        let wanted = self
+            .wanted()
+            .into_iter()
+            .filter(|position| stretch.contains(position));
         (wanted.map(Event).collect(), Position(scanned), scanned >= end)
     }
 
@@ -127,21 +130,35 @@ impl Given {
                 self.place = position;
             }
             Delivery::CaughtUp(place) | Delivery::FellBehind(place) | Delivery::Checkpoint(place) => {
-                assert!(place.0 >= self.place, "{place:?} was told of after {}", self.place);
+                assert!(
+                    place.0 >= self.place,
+                    "{place:?} was told of after {}",
+                    self.place
+                );
                 self.place = place.0;
             }
             Delivery::Closed => panic!("nobody closes here"),
         }
-        let before: Vec<u64> = wanted.iter().copied().filter(|position| *position <= self.place).collect();
+        let before: Vec<u64> = wanted
+            .iter()
+            .copied()
+            .filter(|position| *position <= self.place)
+            .collect();
         assert_eq!(self.events, before, "at {}", self.place);
     }
 }
 
 #[derive(Debug, Clone)]
 enum Act {
-    Write { events: u64, is_wanted: bool, is_stored: bool },
+    Write {
+        events: u64,
+        is_wanted: bool,
+        is_stored: bool,
+    },
     Tell,
-    Reader { steps: usize },
+    Reader {
+        steps: usize,
+    },
     /// The subscriber goes and comes back with the last place it was told of.
     Reconnect,
     /// A heartbeat: the place is told of when it is news.
@@ -222,7 +239,11 @@ fn cross(commits: &'static [(u64, bool, bool)], capacity: usize, looks_at: u64) 
         ..Model::default()
     };
     let shared = Arc::new((Mutex::new(model), Condvar::new()));
-    let all: u64 = commits.iter().filter(|(_, is_wanted, _)| *is_wanted).map(|(events, ..)| events).sum();
+    let all: u64 = commits
+        .iter()
+        .filter(|(_, is_wanted, _)| *is_wanted)
+        .map(|(events, ..)| events)
+        .sum();
     let writer = thread::spawn({
         let shared = Arc::clone(&shared);
         move || {

@@ -112,7 +112,9 @@ async fn a_history_is_followed_from_any_version_and_any_position() {
         assert_eq!(events(&mut subscription, expected.len()).await, expected);
         assert_eq!(caught_up(&mut subscription).await, Position(12));
     }
-    let mut later = bus.subscribe(Position(0), history().from_version(Version(8))).unwrap();
+    let mut later = bus
+        .subscribe(Position(0), history().from_version(Version(8)))
+        .unwrap();
     assert_eq!(caught_up(&mut later).await, Position(12));
     append(&store, "bob", 1);
     append(&store, "alice", 2);
@@ -138,7 +140,11 @@ async fn what_is_not_wanted_moves_the_place() {
     for _ in 0..3 {
         append(&store, "alice", 3);
     }
-    assert!(timeout(Duration::from_millis(50), subscription.next()).await.is_err());
+    assert!(
+        timeout(Duration::from_millis(50), subscription.next())
+            .await
+            .is_err()
+    );
     assert_eq!(subscription.checkpoint(), Some(Position(34)));
     assert_eq!(subscription.checkpoint(), None);
     for _ in 0..4 {

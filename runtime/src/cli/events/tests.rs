@@ -100,9 +100,12 @@ async fn one_aggregate_is_followed_in_its_own_stream() {
             stream(messages.map(|event| format!("data: {event}\n\n")).concat())
         })
         .await;
-        let text = events(&server, &format!("account alice --follow {line} --limit 2 --json"))
-            .await
-            .unwrap();
+        let text = events(
+            &server,
+            &format!("account alice --follow {line} --limit 2 --json"),
+        )
+        .await
+        .unwrap();
         assert_eq!(text, format!("{}\n{}\n", event("alice", 1), event("alice", 2)));
         let expected = format!("GET /v1/aggregates/account/alice/events{query}");
         assert_eq!(server.requests()[0].line, expected);
@@ -112,10 +115,15 @@ async fn one_aggregate_is_followed_in_its_own_stream() {
 #[tokio::test]
 async fn filters_are_asked_for() {
     let server = FakeServer::start(|_| page(&[], "/v1/events?after=c0", true)).await;
-    let all = "--event-type opened,closed --actor anna --since 2026-01-01T00:00:00Z --until 2026-01-02T00:00:00Z";
-    let asked = "event_type=opened%2Cclosed&actor=anna&since=2026-01-01T00%3A00%3A00Z&until=2026-01-02T00%3A00%3A00Z";
+    let all =
+        "--event-type opened,closed --actor anna --since 2026-01-01T00:00:00Z --until 2026-01-02T00:00:00Z";
+    let asked =
+        "event_type=opened%2Cclosed&actor=anna&since=2026-01-01T00%3A00%3A00Z&until=2026-01-02T00%3A00%3A00Z";
     for (line, expected) in [
-        (format!("account {all}"), format!("GET /v1/events?type=account&{asked}")),
+        (
+            format!("account {all}"),
+            format!("GET /v1/events?type=account&{asked}"),
+        ),
         (
             format!("--type account,order --type cart --id-prefix a/ {all}"),
             format!("GET /v1/events?type=account%2Corder%2Ccart&id_prefix=a%2F&{asked}"),

@@ -111,13 +111,19 @@ async fn a_history_is_followed_in_its_own_stream() {
         ..EventFilter::default()
     };
     let from = HistoryStart::Version(8);
-    let follow = server.client().follow_history("account", "a/b", from, filter.clone());
+    let follow = server
+        .client()
+        .follow_history("account", "a/b", from, filter.clone());
     assert_eq!(watch(follow, 3).await, ["8", "reconnecting", "9"]);
     let after = HistoryStart::After("c7".into());
     let follow = server.client().follow_history("account", "a/b", after, filter);
     assert!(watch(follow, 1).await[0].contains("500"));
     assert_eq!(last_event_ids(&server), [None, Some("c8".into()), None]);
-    let lines: Vec<_> = server.requests().into_iter().map(|request| request.line).collect();
+    let lines: Vec<_> = server
+        .requests()
+        .into_iter()
+        .map(|request| request.line)
+        .collect();
     let path = "GET /v1/aggregates/account/a%2Fb/events";
     assert_eq!(lines[0], format!("{path}?from=8&event_type=opened"));
     assert_eq!(lines[1], lines[0]);

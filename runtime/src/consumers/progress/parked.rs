@@ -139,7 +139,11 @@ impl Progress {
     }
 
     /// Leaves out parked events: all of them, or those up to a version, which were so many.
-    pub(in crate::consumers) fn skip(&mut self, lane: &LaneKey, upto: Option<(Version, u64)>) -> Result<(), ParkedRefused> {
+    pub(in crate::consumers) fn skip(
+        &mut self,
+        lane: &LaneKey,
+        upto: Option<(Version, u64)>,
+    ) -> Result<(), ParkedRefused> {
         let parked = self.parked.get_mut(lane).ok_or(ParkedRefused::NotParked)?;
         if parked.replaying {
             return Err(ParkedRefused::Replaying);
@@ -179,7 +183,9 @@ impl Progress {
         next: Option<Version>,
     ) {
         let through = self.parked.get(&read.lane).map(|parked| parked.through);
-        let Some(replay) = self.replays.get_mut(&read.lane) else { return };
+        let Some(replay) = self.replays.get_mut(&read.lane) else {
+            return;
+        };
         if replay.next != read.from || self.lanes.contains_key(&read.lane) {
             // Somebody else was faster.
             return;

@@ -20,7 +20,10 @@ pub(in crate::consumers) struct Record {
 impl Progress {
     /// What is to be kept. It is small: no more positions than are read ahead.
     pub(in crate::consumers) fn record(&self) -> Record {
-        let rest = self.undone.range(Position(self.last_done.0.saturating_add(1))..).next();
+        let rest = self
+            .undone
+            .range(Position(self.last_done.0.saturating_add(1))..)
+            .next();
         let through = match rest {
             Some(next) => Position(next.0.saturating_sub(1)),
             None => self.scanned.max(self.known),
@@ -35,7 +38,11 @@ impl Progress {
             generation: self.generation,
             through,
             undone: distances.collect(),
-            failures: self.failures.iter().map(|(place, failures)| (*place, failures.clone())).collect(),
+            failures: self
+                .failures
+                .iter()
+                .map(|(place, failures)| (*place, failures.clone()))
+                .collect(),
         }
     }
 
@@ -55,9 +62,13 @@ impl Progress {
                 Position(position)
             })
             .collect();
-        let start = undone.first().map_or(record.through, |first| Position(first.0.saturating_sub(1)));
+        let start = undone
+            .first()
+            .map_or(record.through, |first| Position(first.0.saturating_sub(1)));
         let replaying = parked.iter().filter(|(_, parked)| parked.replaying);
-        let replays = replaying.map(|(lane, parked)| (lane.clone(), Replay::from(parked.first))).collect();
+        let replays = replaying
+            .map(|(lane, parked)| (lane.clone(), Replay::from(parked.first)))
+            .collect();
         Self {
             known: record.through,
             last_done: record.through,

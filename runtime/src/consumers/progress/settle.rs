@@ -22,7 +22,12 @@ pub struct Refusal {
 
 impl Progress {
     /// Ends a lease well. False when it was acknowledged before, of which the member may not have heard.
-    pub(in crate::consumers) fn ack(&mut self, lease: LeaseId, member: &str, now: Now) -> Result<bool, LeaseRefused> {
+    pub(in crate::consumers) fn ack(
+        &mut self,
+        lease: LeaseId,
+        member: &str,
+        now: Now,
+    ) -> Result<bool, LeaseRefused> {
         self.expire(now);
         match self.check(lease, member) {
             Err(LeaseRefused::Settled) => Ok(false),
@@ -50,7 +55,12 @@ impl Progress {
     }
 
     /// Gives a lease the whole time again, from now on.
-    pub(in crate::consumers) fn extend(&mut self, lease: LeaseId, member: &str, now: Now) -> Result<(), LeaseRefused> {
+    pub(in crate::consumers) fn extend(
+        &mut self,
+        lease: LeaseId,
+        member: &str,
+        now: Now,
+    ) -> Result<(), LeaseRefused> {
         self.expire(now);
         self.check(lease, member)?;
         let later = now.steady + self.rules.ack_deadline_ms;
@@ -60,6 +70,20 @@ impl Progress {
             *until = later;
             self.due.insert((later, lease.position));
         }
+        Ok(())
+    }
+
+    /// Takes a lease back as if it had not been given out: no attempt is counted.
+    pub(in crate::consumers) fn release(
+        &mut self,
+        lease: LeaseId,
+        member: &str,
+        now: Now,
+    ) -> Result<(), LeaseRefused> {
+        self.expire(now);
+        self.check(lease, member)?;
+        self.unlease(lease.position);
+        self.make_ready(lease.position);
         Ok(())
     }
 
@@ -81,7 +105,11 @@ impl Progress {
             });
         };
         match &item.state {
-            State::Leased { member: holder, attempt, .. } if *attempt == lease.attempt => {
+            State::Leased {
+                member: holder,
+                attempt,
+                ..
+            } if *attempt == lease.attempt => {
                 if holder == member {
                     return Ok(());
                 }
@@ -110,7 +138,9 @@ impl Progress {
         let mut changed = false;
         while let Some((at, position)) = self.due.first().copied().filter(|(at, _)| *at <= now.steady) {
             self.due.remove(&(at, position));
-            let Some(item) = self.items.get_mut(&position) else { continue };
+            let Some(item) = self.items.get_mut(&position) else {
+                continue;
+            };
             let state = std::mem::replace(&mut item.state, State::Queued);
             if let State::Leased { member, .. } = state {
                 self.leased = self.leased.saturating_sub(1);
@@ -207,7 +237,9 @@ impl Progress {
 
     /// The first of a lane is gone.
     fn advance(&mut self, lane: &LaneKey, gone: Position) {
-        let Some(places) = self.lanes.get_mut(lane) else { return };
+        let Some(places) = self.lanes.get_mut(lane) else {
+            return;
+        };
         if places.front() == Some(&gone) {
             places.pop_front();
         }

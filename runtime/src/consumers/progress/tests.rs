@@ -69,18 +69,49 @@ const BOUNDS: Bounds = Bounds {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Publish { aggregate: u8, wanted: bool },
-    Read { events: usize },
-    Fetch { member: u8, most: usize },
-    Ack { which: usize },
-    Nack { which: usize, delay: Option<Millis>, park: bool },
-    Extend { which: usize },
-    Stale { which: usize },
-    Pass { millis: Millis },
+    Publish {
+        aggregate: u8,
+        wanted: bool,
+    },
+    Read {
+        events: usize,
+    },
+    Fetch {
+        member: u8,
+        most: usize,
+    },
+    FetchAfter {
+        member: u8,
+        after: u64,
+    },
+    Ack {
+        which: usize,
+    },
+    Release {
+        which: usize,
+    },
+    Nack {
+        which: usize,
+        delay: Option<Millis>,
+        park: bool,
+    },
+    Extend {
+        which: usize,
+    },
+    Stale {
+        which: usize,
+    },
+    Pass {
+        millis: Millis,
+    },
     Save,
     Restart,
-    Replay { which: usize },
-    Skip { which: usize },
+    Replay {
+        which: usize,
+    },
+    Skip {
+        which: usize,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -88,7 +119,9 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0..3_u8, prop::bool::weighted(0.8)).prop_map(|(aggregate, wanted)| Step::Publish { aggregate, wanted }),
         6 => (1..4_usize).prop_map(|events| Step::Read { events }),
         6 => (0..3_u8, 1..4_usize).prop_map(|(member, most)| Step::Fetch { member, most }),
+        2 => (0..3_u8, 0..20_u64).prop_map(|(member, after)| Step::FetchAfter { member, after }),
         6 => (0..8_usize).prop_map(|which| Step::Ack { which }),
+        2 => (0..8_usize).prop_map(|which| Step::Release { which }),
         4 => (0..8_usize, prop::option::of(0..30_u64), prop::bool::weighted(0.2))
             .prop_map(|(which, delay, park)| Step::Nack { which, delay, park }),
         1 => (0..8_usize).prop_map(|which| Step::Extend { which }),
@@ -160,7 +193,9 @@ impl World {
             Step::Publish { aggregate, wanted } => self.publish(*aggregate, *wanted),
             Step::Read { events } => self.read(*events),
             Step::Fetch { member, most } => self.fetch(&format!("m{member}"), *most),
+            Step::FetchAfter { member, after } => self.fetch_after(&format!("m{member}"), Position(*after)),
             Step::Ack { which } => self.ack(*which),
+            Step::Release { which } => self.release(*which),
             Step::Nack { which, delay, park } => self.nack(*which, *delay, *park),
             Step::Extend { which } => self.extend(*which),
             Step::Stale { which } => self.stale(*which),
@@ -194,7 +229,10 @@ impl World {
 
     fn publish(&mut self, aggregate: u8, wanted: bool) {
         let id = format!("a{aggregate}");
-        let of_aggregate = self.log.iter().filter(|(event, _)| event.key.aggregate_id.as_str() == id);
+        let of_aggregate = self
+            .log
+            .iter()
+            .filter(|(event, _)| event.key.aggregate_id.as_str() == id);
         let version = of_aggregate.count() as u64 + 1;
         let position = self.log.len() as u64 + 1;
         self.log.push((event(aggregate, version, position), wanted));
@@ -203,7 +241,10 @@ impl World {
     fn read(&mut self, most: usize) {
         for read in self.progress.wanted_for_replays() {
             let lane = self.log.iter().filter(|(event, wanted)| {
-                *wanted && event.key == read.lane.aggregate && event.version >= read.from && event.position <= read.through
+                *wanted
+                    && event.key == read.lane.aggregate
+                    && event.version >= read.from
+                    && event.position <= read.through
             });
             let lane = lane.filter(|(event, _)| read.lane.alone.is_none_or(|alone| alone == event.version));
             let mut events: Vec<_> = lane.map(|(event, _)| event.clone()).collect();
@@ -213,9 +254,17 @@ impl World {
             self.progress.offer_replay(&read, events, next);
         }
         if let Some((after, room)) = self.progress.wants_more() {
-            let stretch: Vec<_> = self.log.iter().skip(after.0 as usize).take(most.min(room)).collect();
+            let stretch: Vec<_> = self
+                .log
+                .iter()
+                .skip(after.0 as usize)
+                .take(most.min(room))
+                .collect();
             let scanned = stretch.last().map_or(after, |(event, _)| event.position);
-            let events = stretch.iter().filter(|(_, wanted)| *wanted).map(|(event, _)| event.clone());
+            let events = stretch
+                .iter()
+                .filter(|(_, wanted)| *wanted)
+                .map(|(event, _)| event.clone());
             let events = events.collect();
             self.progress.offer(after, events, scanned);
         }
@@ -224,13 +273,33 @@ impl World {
     fn fetch(&mut self, member: &str, most: usize) {
         let delivered = self.progress.lease(member, most, self.time());
         assert!(delivered.len() <= most);
+        self.take(member, delivered);
+    }
+
+    fn fetch_after(&mut self, member: &str, after: Position) {
+        let ready = self.progress.ready.clone();
+        let delivered = self.progress.lease_after(member, after, self.time());
+        if let Some(delivered) = &delivered {
+            let later = ready.iter().find(|position| **position > after);
+            assert_eq!(Some(&delivered.lease.position), later.or(ready.first()));
+        }
+        self.take(member, delivered.into_iter().collect());
+    }
+
+    fn take(&mut self, member: &str, delivered: Vec<Delivered>) {
         for delivered in delivered {
             let event = &delivered.event;
             let position = event.position;
-            assert!(!self.said.acked.contains(&position), "{position:?} was acknowledged");
+            assert!(
+                !self.said.acked.contains(&position),
+                "{position:?} was acknowledged"
+            );
             assert!(!self.said.skipped.contains(&position), "{position:?} was skipped");
             if self.rules.ordering == Order::Aggregate {
-                let held = self.out.iter().any(|lease| lease.delivered.event.key == event.key);
+                let held = self
+                    .out
+                    .iter()
+                    .any(|lease| lease.delivered.event.key == event.key);
                 assert!(!held, "another event of {} is out", event.key);
                 for (earlier, wanted) in &self.log {
                     let is_before = earlier.key == event.key && earlier.version < event.version;
@@ -244,7 +313,10 @@ impl World {
             // With no room to park more, an event is tried on.
             let bound = ATTEMPTS * self.renewals;
             let crowded = self.progress.parked().count() >= BOUNDS.parked;
-            assert!(*times <= bound || crowded, "{position:?} was delivered {times} times");
+            assert!(
+                *times <= bound || crowded,
+                "{position:?} was delivered {times} times"
+            );
             self.out.push(Lease {
                 delivered,
                 member: member.to_owned(),
@@ -281,7 +353,22 @@ impl World {
             park,
         };
         let id = lease.delivered.lease;
-        self.progress.nack(id, &lease.member, &refusal, self.time()).unwrap();
+        self.progress
+            .nack(id, &lease.member, &refusal, self.time())
+            .unwrap();
+        self.ended.push((id, lease.member));
+    }
+
+    fn release(&mut self, which: usize) {
+        let Some(lease) = self.pick(which) else { return };
+        let id = lease.delivered.lease;
+        self.progress.release(id, &lease.member, self.time()).unwrap();
+        assert_eq!(
+            self.progress.release(id, &lease.member, self.time()),
+            Err(LeaseRefused::NotLeased)
+        );
+        // It was no attempt.
+        *self.deliveries.get_mut(&id.position).unwrap() -= 1;
         self.ended.push((id, lease.member));
     }
 
@@ -291,14 +378,21 @@ impl World {
         }
         let (now, which) = (self.time(), which % self.out.len());
         let lease = &mut self.out[which];
-        self.progress.extend(lease.delivered.lease, &lease.member, now).unwrap();
+        self.progress
+            .extend(lease.delivered.lease, &lease.member, now)
+            .unwrap();
         lease.until = now.steady + DEADLINE;
     }
 
     /// A lease that has ended does nothing any more.
     fn stale(&mut self, which: usize) {
-        let Some((id, member)) = self.ended.get(which).cloned() else { return };
-        let held = self.out.iter().any(|lease| lease.delivered.lease == id && lease.member == member);
+        let Some((id, member)) = self.ended.get(which).cloned() else {
+            return;
+        };
+        let held = self
+            .out
+            .iter()
+            .any(|lease| lease.delivered.lease == id && lease.member == member);
         if held {
             return;
         }
@@ -319,13 +413,17 @@ impl World {
             .into_iter()
             .partition(|lease| lease.until <= now.steady);
         self.out = out;
-        self.ended.extend(over.into_iter().map(|lease| (lease.delivered.lease, lease.member)));
+        self.ended.extend(
+            over.into_iter()
+                .map(|lease| (lease.delivered.lease, lease.member)),
+        );
     }
 
     fn save(&mut self) {
         let changes = self.progress.take_parked_changes();
         // The first attempt fails.
-        self.progress.parked_again(changes.into_iter().map(|(lane, _)| lane).collect());
+        self.progress
+            .parked_again(changes.into_iter().map(|(lane, _)| lane).collect());
         for (lane, parked) in self.progress.take_parked_changes() {
             match parked {
                 Some(parked) => drop(self.saved.1.insert(lane, parked)),
@@ -342,7 +440,11 @@ impl World {
         let record: Record = postcard::from_bytes(&encoded).unwrap();
         self.progress = Progress::restore(record, parked, self.rules.clone(), BOUNDS);
         self.said = said;
-        self.ended.extend(self.out.drain(..).map(|lease| (lease.delivered.lease, lease.member)));
+        self.ended.extend(
+            self.out
+                .drain(..)
+                .map(|lease| (lease.delivered.lease, lease.member)),
+        );
         self.renewals += 1;
     }
 
@@ -353,9 +455,19 @@ impl World {
 
     fn replay(&mut self, which: usize) {
         let Some(lane) = self.lane(which) else { return };
-        let was = self.progress.parked_lane(&lane).is_some_and(|parked| parked.replaying);
+        let was = self
+            .progress
+            .parked_lane(&lane)
+            .is_some_and(|parked| parked.replaying);
         let answer = self.progress.replay(&lane);
-        assert_eq!(answer, if was { Err(ParkedRefused::Replaying) } else { Ok(()) });
+        assert_eq!(
+            answer,
+            if was {
+                Err(ParkedRefused::Replaying)
+            } else {
+                Ok(())
+            }
+        );
         self.renewals += 1;
     }
 
@@ -369,13 +481,20 @@ impl World {
         let of_lane: Vec<Position> = self
             .log
             .iter()
-            .filter(|(event, wanted)| *wanted && self.progress.lane_of(event) == lane && self.is_parked(event))
+            .filter(|(event, wanted)| {
+                *wanted && self.progress.lane_of(event) == lane && self.is_parked(event)
+            })
             .map(|(event, _)| event.position)
             .collect();
         assert_eq!(of_lane.len() as u64, parked.count);
-        let upto = of_lane.first().filter(|_| which == 0 && of_lane.len() > 1).copied();
+        let upto = of_lane
+            .first()
+            .filter(|_| which == 0 && of_lane.len() > 1)
+            .copied();
         let version = upto.map(|position| self.log[position.0 as usize - 1].0.version);
-        self.progress.skip(&lane, version.map(|version| (version, 1))).unwrap();
+        self.progress
+            .skip(&lane, version.map(|version| (version, 1)))
+            .unwrap();
         match upto {
             Some(first) => drop(self.said.skipped.insert(first)),
             None => self.said.skipped.extend(of_lane),
@@ -404,7 +523,8 @@ impl World {
             }
         }
         for (event, wanted) in &self.log {
-            let done = self.said.acked.contains(&event.position) || self.said.skipped.contains(&event.position);
+            let done =
+                self.said.acked.contains(&event.position) || self.said.skipped.contains(&event.position);
             assert!(!wanted || done, "{event:?} was lost");
         }
         assert_eq!(self.progress.undone(), (0, Position(self.log.len() as u64)));
@@ -438,7 +558,11 @@ fn world_with(events: &[u8]) -> World {
 }
 
 fn positions(world: &World) -> Vec<u64> {
-    world.out.iter().map(|lease| lease.delivered.event.position.0).collect()
+    world
+        .out
+        .iter()
+        .map(|lease| lease.delivered.event.position.0)
+        .collect()
 }
 
 #[test]
@@ -453,7 +577,10 @@ fn a_poison_event_stops_only_its_aggregate() {
     world.ack(0);
     let lane = world.lane(0).unwrap();
     let parked = world.progress.parked_lane(&lane).unwrap();
-    assert_eq!((parked.first, parked.count, parked.through), (Version(1), 3, Position(4)));
+    assert_eq!(
+        (parked.first, parked.count, parked.through),
+        (Version(1), 3, Position(4))
+    );
     assert_eq!(world.progress.checkpoint(), Position(5));
 
     // What comes later waits behind it, and all of it comes back in order.
@@ -496,7 +623,10 @@ fn leases_that_have_run_out_are_named() {
         position: Position(9),
         ..lease
     };
-    let elsewhere = LeaseId { generation: 9, ..lease };
+    let elsewhere = LeaseId {
+        generation: 9,
+        ..lease
+    };
     for (lease, refused) in [
         (never, LeaseRefused::NotLeased),
         (beyond, LeaseRefused::NotLeased),
@@ -505,12 +635,18 @@ fn leases_that_have_run_out_are_named() {
         assert_eq!(world.progress.ack(lease, "m", world.time()), Err(refused));
     }
     world.pass(DEADLINE);
-    assert_eq!(world.progress.ack(lease, "m", world.time()), Err(LeaseRefused::Expired));
+    assert_eq!(
+        world.progress.ack(lease, "m", world.time()),
+        Err(LeaseRefused::Expired)
+    );
     world.fetch("n", 1);
     assert_eq!(world.out[0].delivered.lease.attempt, 2);
     let error = world.out[0].delivered.last_error.clone().unwrap();
     assert_eq!(error, "member `m` did not acknowledge it within 100 ms");
-    assert_eq!(world.progress.ack(lease, "m", world.time()), Err(LeaseRefused::Expired));
+    assert_eq!(
+        world.progress.ack(lease, "m", world.time()),
+        Err(LeaseRefused::Expired)
+    );
 }
 
 #[test]
@@ -520,7 +656,9 @@ fn what_a_changed_filter_leaves_out_holds_nothing_up() {
     world.ack(2);
     world.save();
     world.restart();
-    world.progress.offer(Position(0), vec![event(1, 1, 2)], Position(3));
+    world
+        .progress
+        .offer(Position(0), vec![event(1, 1, 2)], Position(3));
     assert_eq!(world.progress.checkpoint(), Position(1));
     world.progress.lease("m", 1, world.time());
     assert_eq!(world.progress.undone(), (1, Position(3)));

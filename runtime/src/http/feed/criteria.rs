@@ -79,7 +79,11 @@ pub(in crate::http) fn check_filter(filter: &FeedFilter, limits: &Limits) -> Res
     if bytes > limits.filter_bytes {
         return Err(oversized("bytes", bytes, limits.filter_bytes));
     }
-    if let Some(prefix) = filter.id_prefix.as_deref().filter(|prefix| prefix.len() > ID_BYTES_MAX) {
+    if let Some(prefix) = filter
+        .id_prefix
+        .as_deref()
+        .filter(|prefix| prefix.len() > ID_BYTES_MAX)
+    {
         let detail = format!(
             "`id_prefix` has {} bytes; an id has at most {ID_BYTES_MAX}, so nothing begins with it",
             prefix.len()
@@ -89,8 +93,12 @@ pub(in crate::http) fn check_filter(filter: &FeedFilter, limits: &Limits) -> Res
     match (filter.since, filter.until) {
         (Some(since), Some(until)) if since >= until => {
             let (since, until) = (rfc3339(since), rfc3339(until));
-            let detail = format!("`since` ({since}) is not before `until` ({until}), so nothing lies between them");
-            Err(Problem::malformed(detail, "exchange them; `until` is the first time that is not wanted"))
+            let detail =
+                format!("`since` ({since}) is not before `until` ({until}), so nothing lies between them");
+            Err(Problem::malformed(
+                detail,
+                "exchange them; `until` is the first time that is not wanted",
+            ))
         }
         _ => Ok(()),
     }
@@ -133,7 +141,11 @@ mod tests {
         assert_eq!(types, ["account", "order"]);
         assert_eq!(filter.event_types[0].as_str(), "opened");
         assert_eq!(
-            (filter.id_prefix.as_deref(), filter.actor.as_deref(), filter.include_system),
+            (
+                filter.id_prefix.as_deref(),
+                filter.actor.as_deref(),
+                filter.include_system
+            ),
             (Some("a/"), Some("anna"), true)
         );
         assert_eq!((filter.since, filter.until), (Some(1_000), Some(2_000)));
@@ -147,11 +159,41 @@ mod tests {
         let long = "x".repeat(4_097);
         let too_long = "x".repeat(256);
         for (criteria, parts) in [
-            (Criteria { types: Some("account,"), ..Criteria::default() }, ["aggregate type", "``"]),
-            (Criteria { types: Some(&many), ..Criteria::default() }, ["65", "64"]),
-            (Criteria { actor: Some(&long), ..Criteria::default() }, ["4097", "4096"]),
-            (Criteria { id_prefix: Some(&too_long), ..Criteria::default() }, ["256", "255"]),
-            (Criteria { since: Some("yesterday"), ..Criteria::default() }, ["yesterday", "%2B"]),
+            (
+                Criteria {
+                    types: Some("account,"),
+                    ..Criteria::default()
+                },
+                ["aggregate type", "``"],
+            ),
+            (
+                Criteria {
+                    types: Some(&many),
+                    ..Criteria::default()
+                },
+                ["65", "64"],
+            ),
+            (
+                Criteria {
+                    actor: Some(&long),
+                    ..Criteria::default()
+                },
+                ["4097", "4096"],
+            ),
+            (
+                Criteria {
+                    id_prefix: Some(&too_long),
+                    ..Criteria::default()
+                },
+                ["256", "255"],
+            ),
+            (
+                Criteria {
+                    since: Some("yesterday"),
+                    ..Criteria::default()
+                },
+                ["yesterday", "%2B"],
+            ),
             (
                 Criteria {
                     since: Some("2026-01-01T00:00:00Z"),

@@ -65,7 +65,10 @@ impl Form {
 pub(in crate::http) fn last_event_id(headers: &HeaderMap, form: Form) -> Result<Option<&str>, Problem> {
     let id = header_text(headers, "last-event-id")?.filter(|id| !id.is_empty());
     if id.is_some() && matches!(form, Form::Page(_)) {
-        let fix = format!("accept `{EVENT_STREAM}` or `{}`, or name the place in the query", NDJSON[0]);
+        let fix = format!(
+            "accept `{EVENT_STREAM}` or `{}`, or name the place in the query",
+            NDJSON[0]
+        );
         return Err(Problem::malformed("`Last-Event-ID` is for streams", fix));
     }
     Ok(id)

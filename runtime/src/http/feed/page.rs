@@ -74,7 +74,10 @@ impl PageAnswer<'_> {
         let end = if self.more { "more" } else { "end" };
         let count = self.events.len();
         let form = self.media_type.len();
-        format!("\"{place}-{first}-{last}-{count}-{end}-{form}-{}\"", env!("CARGO_PKG_VERSION"))
+        format!(
+            "\"{place}-{first}-{last}-{count}-{end}-{form}-{}\"",
+            env!("CARGO_PKG_VERSION")
+        )
     }
 }
 
@@ -124,9 +127,10 @@ mod tests {
 
     #[test]
     fn the_next_page_has_every_parameter_of_this_one() {
-        let uri: Uri = "/v1/events?%61fter=0a&type=a,b&id_prefix=x%26y+z&limit=7&since=2026-01-01T00:00:00%2B01:00"
-            .parse()
-            .unwrap();
+        let uri: Uri =
+            "/v1/events?%61fter=0a&type=a,b&id_prefix=x%26y+z&limit=7&since=2026-01-01T00:00:00%2B01:00"
+                .parse()
+                .unwrap();
         let replaced = [("after", "0b".to_owned()), ("limit", "7".to_owned())];
         assert_eq!(
             next_target("/v1/events", &uri, &replaced),

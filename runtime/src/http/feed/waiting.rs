@@ -43,7 +43,9 @@ impl Wait {
                 )),
             };
         };
-        let within = timeout.map(|text| seconds(text, limits.wait_longest)).transpose()?;
+        let within = timeout
+            .map(|text| seconds(text, limits.wait_longest))
+            .transpose()?;
         Ok(Some(Self {
             position: cursor(running, text)?,
             cursor: text.to_owned(),
@@ -83,7 +85,10 @@ fn seconds(text: &str, longest: Duration) -> Result<Duration, Problem> {
             let found: String = text.chars().take(80).flat_map(char::escape_debug).collect();
             let longest = longest.as_secs_f64();
             let detail = format!("`timeout={found}` is not a number of seconds from 0 to {longest}");
-            Err(Problem::malformed(detail, format!("wait for at most {longest} s, the limit, and ask again")))
+            Err(Problem::malformed(
+                detail,
+                format!("wait for at most {longest} s, the limit, and ask again"),
+            ))
         }
     }
 }
@@ -91,14 +96,21 @@ fn seconds(text: &str, longest: Duration) -> Result<Duration, Problem> {
 /// `Prefer: wait=5` (RFC 7240), in whole seconds and cut to the limit. A preference that is not understood is left out, as
 /// that specification demands.
 pub(in crate::http) fn preferred_wait(headers: &HeaderMap, limits: &Limits) -> Option<Duration> {
-    let values = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
+    let values = headers
+        .get_all(PREFER)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
     let preferences = values.flat_map(|value| value.split(','));
     let wait = preferences.filter_map(|preference| {
         let (name, value) = preference.split(';').next()?.split_once('=')?;
         name.trim().eq_ignore_ascii_case("wait").then_some(value)
     });
     // Of several the first counts.
-    let seconds: u64 = wait.map(|value| value.trim().trim_matches('"')).next()?.parse().ok()?;
+    let seconds: u64 = wait
+        .map(|value| value.trim().trim_matches('"'))
+        .next()?
+        .parse()
+        .ok()?;
     let seconds = seconds.min(limits.wait_longest.as_secs());
     (seconds > 0).then(|| Duration::from_secs(seconds))
 }

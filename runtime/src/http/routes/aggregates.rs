@@ -21,8 +21,8 @@ use super::super::{
     document::Object,
     etag::{known_states, version_headers},
     extract::{NoParameters, Path, Query, query},
-    media_type::negotiate,
     feed::Wait,
+    media_type::negotiate,
     problem::{Problem, unknown_aggregate, unknown_type},
 };
 

@@ -216,7 +216,11 @@ async fn read_leases<T: serde::de::DeserializeOwned>(
     negotiate(headers, &[JSON])?;
     check_content_type(headers, &[JSON])?;
     let body = read_body(app, body, what, LEASES_BYTES).await?;
-    consumer_body::read(&body, what, "{\"member\": \"a\", \"leases\": [\"…\"], \"reason\": \"only to refuse\"}")
+    consumer_body::read(
+        &body,
+        what,
+        "{\"member\": \"a\", \"leases\": [\"…\"], \"reason\": \"only to refuse\"}",
+    )
 }
 
 fn leases(texts: &[String]) -> Result<Vec<LeaseId>, Problem> {
@@ -231,7 +235,9 @@ fn leases(texts: &[String]) -> Result<Vec<LeaseId>, Problem> {
 /// What was done; when a lease was refused, that is the answer.
 fn render(settled: &Settled, done: &str) -> Result<Response, Problem> {
     if settled.refused.is_empty() {
-        return Ok(super::json(&json!({ done: settled.done, "already": settled.already })));
+        return Ok(super::json(
+            &json!({ done: settled.done, "already": settled.already }),
+        ));
     }
     let refused = settled.refused.iter().map(|(lease, refused)| {
         json!({ "lease": lease.to_string(), "reason": refused.code(), "detail": refused.to_string() })

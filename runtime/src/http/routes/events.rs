@@ -122,7 +122,10 @@ fn render<'a>(
     limit: usize,
     wait: Option<std::time::Duration>,
 ) -> PageAnswer<'a> {
-    let last = page.events.last().filter(|_| page.events.len() >= limit && !page.at_head);
+    let last = page
+        .events
+        .last()
+        .filter(|_| page.events.len() >= limit && !page.at_head);
     // A full page goes on right behind its last event, whenever it is read; how far was looked beyond it may change.
     let scanned = last.map_or(page.scanned, |last| last.position);
     let is_closed = last.is_some() && query.names_branch();

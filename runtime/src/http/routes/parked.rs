@@ -1,11 +1,6 @@
 //! Events that a consumer could not handle.
 
-use axum::{
-    body::Body,
-    extract::State,
-    http::HeaderMap,
-    response::Response,
-};
+use axum::{body::Body, extract::State, http::HeaderMap, response::Response};
 use percent_encoding::utf8_percent_encode;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -144,7 +139,10 @@ pub(super) async fn events(
     if let Some(next) = found.next {
         let id = utf8_percent_encode(key.aggregate_id.as_str(), ID);
         let path = format!("/v1/consumers/{name}/parked/{}/{id}", key.aggregate_type);
-        super::link_next(response.headers_mut(), &format!("{path}?from={next}&limit={limit}"));
+        super::link_next(
+            response.headers_mut(),
+            &format!("{path}?from={next}&limit={limit}"),
+        );
     }
     Ok(response)
 }
@@ -170,7 +168,14 @@ pub(super) async fn replay(
     body: Body,
 ) -> Result<Response, Problem> {
     let name: ConsumerName = path.parse("name")?;
-    let body: ReplayBody = read(&app, &headers, body, "the replay", "{\"type\": \"account\", \"id\": \"alice\"}").await?;
+    let body: ReplayBody = read(
+        &app,
+        &headers,
+        body,
+        "the replay",
+        "{\"type\": \"account\", \"id\": \"alice\"}",
+    )
+    .await?;
     let lane = match (body.aggregate_type, body.id, body.all) {
         (Some(aggregate_type), Some(id), false) => {
             let key = AggregateKey::new(aggregate_type.parse()?, id.parse()?);

@@ -136,7 +136,10 @@ pub(super) fn feeds_are_paged(subject: &Subject<'_>) {
         assert_eq!(read(&FeedFilter::default(), limit), domain);
         assert_eq!(read(&of("order", false), limit), every(2));
         assert_eq!(read(&of("annals-deployments", false), limit), every(3));
-        assert_eq!(read(&FeedFilter::everything(), limit), (1..=30).collect::<Vec<_>>());
+        assert_eq!(
+            read(&FeedFilter::everything(), limit),
+            (1..=30).collect::<Vec<_>>()
+        );
         assert_eq!(read(&of("unknown", true), limit), Vec::<u64>::new());
     }
     let beyond = store.feed(Position(99), &FeedFilter::default(), PLENTY).unwrap();
