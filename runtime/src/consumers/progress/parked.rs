@@ -12,7 +12,7 @@ pub struct Parked {
     pub(in crate::consumers) generation: u64,
     /// The version that the parked events begin at.
     pub first: Version,
-    /// Where it was in the log when it was parked.
+    /// Where the event is in the log whose last attempt failed; 0 once it is done.
     pub position: Position,
     /// The position of the last parked event.
     pub through: Position,
@@ -151,6 +151,7 @@ impl Progress {
         match upto {
             Some((version, skipped)) if skipped < parked.count => {
                 parked.first = parked.first.max(version.plus(1));
+                parked.position = Position(0);
                 parked.count -= skipped;
             }
             _ => {
@@ -205,9 +206,10 @@ impl Progress {
     }
 
     /// An event of a replay is acknowledged.
-    pub(super) fn replayed(&mut self, lane: &LaneKey, version: Version) {
+    pub(super) fn replayed(&mut self, lane: &LaneKey, event: &RecordedEvent) {
         if let Some(parked) = self.parked.get_mut(lane) {
-            parked.first = version.plus(1);
+            parked.first = event.version.plus(1);
+            parked.position = Position(0);
             parked.count = parked.count.saturating_sub(1);
             self.parked_changes.insert(lane.clone());
         }

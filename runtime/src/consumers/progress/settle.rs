@@ -209,7 +209,7 @@ impl Progress {
         let Some(item) = self.take(position) else { return };
         let lane = self.lane_of(&item.event);
         if item.replayed {
-            self.replayed(&lane, item.event.version);
+            self.replayed(&lane, &item.event);
         } else {
             self.done(position);
         }

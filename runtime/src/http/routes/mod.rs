@@ -40,7 +40,7 @@ pub(super) const PATHS: [(&str, &[&str]); 30] = [
     ("/v1/commands", &["post"]),
     ("/v1/events", &["get"]),
     ("/v1/consumers", &["get"]),
-    ("/v1/consumers/{name}", &["get", "put", "delete"]),
+    ("/v1/consumers/{name}", &["delete", "get", "put"]),
     ("/v1/consumers/{name}/fetch", &["post"]),
     ("/v1/consumers/{name}/stream", &["get"]),
     ("/v1/consumers/{name}/ack", &["post"]),
