@@ -71,6 +71,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "modules",
             "bus",
             "consumers",
+            "webhooks",
             "http",
             "telemetry",
         ],
