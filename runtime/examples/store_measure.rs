@@ -3,7 +3,7 @@
 //! ```text
 //! cargo run --release -p annals --example store_measure -- DIRECTORY [WHAT]
 //! ```
-//! WHAT is one of `groups`, `chunks`, `segments`, `cold`, `hot`, `index`; all of them without it. DIRECTORY must be on the disk that is
+//! WHAT is one of `groups`, `chunks`, `segments`, `cold`, `hot`, `index`, `kinds`; all of them without it. DIRECTORY must be on the disk that is
 //! to be measured; it is emptied.
 #![expect(
     clippy::unwrap_used,
@@ -23,10 +23,10 @@ use std::{
 };
 
 use annals::{
-    store::{Direction, EventStore, LocalStore, PageLimit, Proposal, StoreOptions},
+    store::{Direction, EventStore, FeedFilter, LocalStore, PageLimit, Proposal, StoreOptions},
     vocabulary::{
         AggregateId, AggregateKey, AggregateType, CommandName, CommandRecord, Commit, ContextRecord,
-        EventType, IdempotencyKey, IdempotencyRecord, LaneEpoch, ModuleDigest, NewEvent, Outcome,
+        EventType, IdempotencyKey, IdempotencyRecord, LaneEpoch, ModuleDigest, NewEvent, Outcome, Position,
         RequestHash, Version,
     },
 };
@@ -459,6 +459,113 @@ fn hot(directory: &Path) {
     }
 }
 
+/// Everything that a filter lets through: how many, and how many calls it took.
+fn read_feed(store: &LocalStore, filter: &FeedFilter) -> (usize, u64) {
+    let limit = PageLimit {
+        events: 1_000,
+        bytes: 8 << 20,
+    };
+    let (mut found, mut calls, mut after) = (0, 0, Position(0));
+    loop {
+        let page = store.feed(after, filter, limit).unwrap();
+        found += page.events.len();
+        calls += 1;
+        after = page.scanned;
+        if page.at_head {
+            return (found, calls);
+        }
+    }
+}
+
+/// Feeds of a few kinds out of many events, and counting. One event type of twenty; of one more, an event in 1,000, in 10,000 and in 100,000.
+fn kinds(directory: &Path) {
+    let count: u64 = std::env::var("EVENTS").map_or(3_000_000, |count| count.parse().unwrap());
+    let named = |number: u64| {
+        let rare = [100_000, 10_000, 1_000]
+            .into_iter()
+            .find(|every| number.is_multiple_of(*every));
+        match rare {
+            Some(every) => format!("one-in-{every}"),
+            None => format!("common-{}", number * 7 / AGGREGATES % 20),
+        }
+    };
+    let name = |name: &str| EventType::parse(name).unwrap();
+    let of = |wanted: &str| FeedFilter {
+        event_types: vec![name(wanted)],
+        ..FeedFilter::default()
+    };
+    let store = fresh(directory, index_options());
+    let before = processor_seconds("store-indexer");
+    write_with(&store, 0..count, 512, |number| {
+        let mut commit = commit(number, true);
+        commit
+            .events
+            .iter_mut()
+            .for_each(|event| event.event_type = name(&named(number)));
+        commit
+    });
+    let took = |what: &str, call: &dyn Fn() -> String| {
+        let started = Instant::now();
+        let found = call();
+        println!("{what} | {found} | {:.2?}", started.elapsed());
+    };
+    println!("\nof {count} events | found | took");
+    let total = || {
+        store
+            .count(Position(0), &FeedFilter::default())
+            .unwrap()
+            .to_string()
+    };
+    took("count, some not indexed yet", &total);
+    let used = wait_for_indexer() - before;
+    took("count", &total);
+    took("count of one kind", &|| {
+        store.count(Position(0), &of("one-in-1000")).unwrap().to_string()
+    });
+    took("count from the middle", &|| {
+        store
+            .count(Position(count / 2 + 77), &of("common-3"))
+            .unwrap()
+            .to_string()
+    });
+    for wanted in [
+        "one-in-100000",
+        "one-in-10000",
+        "one-in-1000",
+        "common-3",
+        "unknown",
+    ] {
+        took(&format!("feed of {wanted}"), &|| {
+            let (found, calls) = read_feed(&store, &of(wanted));
+            format!("{found} in {calls} calls")
+        });
+    }
+    took("feed of one actor, which is a scan", &|| {
+        let actor = Some("nobody".to_owned());
+        let (found, calls) = read_feed(
+            &store,
+            &FeedFilter {
+                actor,
+                ..FeedFilter::default()
+            },
+        );
+        format!("{found} in {calls} calls")
+    });
+    took("feed of everything", &|| {
+        format!("{:?}", read_feed(&store, &FeedFilter::everything()))
+    });
+    println!("indexer, µs per event: {:.2}", used * 1e6 / count as f64);
+    store.close();
+    drop(store);
+    let started = Instant::now();
+    drop(LocalStore::open(directory, index_options()).unwrap());
+    println!(
+        "index, bytes per event: {:.1}; open, clean: {:.2?}",
+        size(&directory.join("index.redb")) as f64 / count as f64,
+        started.elapsed()
+    );
+}
+
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let directory = arguments.next().expect("the first argument is a directory");
@@ -477,6 +584,7 @@ fn main() {
         ("cold", cold),
         ("hot", hot),
         ("index", index),
+        ("kinds", kinds),
     ] {
         if wanted(name) {
             measure(&directory);

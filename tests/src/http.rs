@@ -290,3 +290,75 @@ impl SseStream {
         }
     }
 }
+
+/// A stream of lines.
+#[derive(Debug)]
+pub struct LineStream {
+    connection: Connection,
+    buffer: String,
+}
+
+impl LineStream {
+    /// Opens a stream of JSON, one value a line.
+    ///
+    /// # Errors
+    /// As the socket says.
+    ///
+    /// # Panics
+    /// When the answer is not a stream: a test's finding.
+    pub fn open(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> io::Result<Self> {
+        let mut connection = Connection::open(address)?;
+        let mut request = format!("GET {path} HTTP/1.1\r\nhost: annals\r\naccept: application/x-ndjson\r\n");
+        for (name, value) in headers {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+        connection.send(format!("{request}\r\n").as_bytes())?;
+        let (status, headers) = connection.head()?;
+        assert_eq!(status, 200, "{headers:?}");
+        Ok(Self {
+            connection,
+            buffer: String::new(),
+        })
+    }
+
+    /// The next line, which may be empty. None when the server ends the stream.
+    ///
+    /// # Errors
+    /// As the socket says.
+    pub fn next_line(&mut self) -> io::Result<Option<String>> {
+        loop {
+            if let Some(end) = self.buffer.find('\n') {
+                let line: String = self.buffer.drain(..=end).collect();
+                return Ok(Some(line.trim_end().to_owned()));
+            }
+            match self.connection.chunk()? {
+                Some(chunk) => self
+                    .buffer
+                    .push_str(&String::from_utf8(chunk).map_err(io::Error::other)?),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// The next line that is not empty, as JSON. None when the server ends the stream.
+    ///
+    /// # Errors
+    /// As the socket says.
+    ///
+    /// # Panics
+    /// When it is not JSON: a test's finding.
+    pub fn next_value(&mut self) -> io::Result<Option<Value>> {
+        loop {
+            match self.next_line()? {
+                Some(line) if line.is_empty() => {}
+                Some(line) => {
+                    let value = serde_json::from_str(&line);
+                    return Ok(Some(
+                        value.unwrap_or_else(|error| panic!("not JSON ({error}): {line}")),
+                    ));
+                }
+                None => return Ok(None),
+            }
+        }
+    }
+}

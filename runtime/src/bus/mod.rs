@@ -111,12 +111,7 @@ impl Bus {
         after: Position,
         source: impl Into<Source>,
     ) -> Result<Subscription, TooManySubscribers> {
-        let limit = self.limits.subscribers;
-        let room = |count: usize| (count < limit).then_some(count + 1);
-        self.subscribers
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, room)
-            .map_err(|_| TooManySubscribers { limit })?;
-        Ok(Subscription::new(self, after, source.into()))
+        Ok(Subscription::new(self, self.place()?, after, source.into()))
     }
 
     /// Ends every subscription and every wait, for shutdown.

@@ -1,6 +1,6 @@
 //! One subscriber: the seam's steps, taken.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use tokio::{
@@ -20,7 +20,7 @@ use crate::{
 };
 
 use super::{
-    Bus, Delivery, Event, Signal, Source,
+    Bus, Delivery, Event, Place, Signal, Source,
     event::LiveEvent,
     seam::{Placed, Seam, Step},
     source::SourcePage,
@@ -41,6 +41,7 @@ pub struct Subscription {
     /// The page that is being read.
     reading: Option<JoinHandle<Result<SourcePage, ReadError>>>,
     closed: watch::Receiver<bool>,
+    _place: Place,
 }
 
 impl Placed for Event {
@@ -50,7 +51,7 @@ impl Placed for Event {
 }
 
 impl Subscription {
-    pub(super) fn new(bus: &Bus, after: Position, source: Source) -> Self {
+    pub(super) fn new(bus: &Bus, place: Place, after: Position, source: Source) -> Self {
         let limits = &bus.limits;
         Self {
             bus: bus.clone(),
@@ -63,6 +64,7 @@ impl Subscription {
             receiver: None,
             reading: None,
             closed: bus.closed.subscribe(),
+            _place: place,
         }
     }
 
@@ -200,12 +202,6 @@ impl Subscription {
         if self.seam.reads_next() {
             self.receiver = None;
         }
-    }
-}
-
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        self.bus.subscribers.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -3,8 +3,9 @@
 use clap::{Args, Parser, Subcommand};
 
 use super::{
-    bench::BenchArgs, build::BuildArgs, demo::DemoArgs, deploy::DeployArgs, events::EventsArgs, exit::Exit,
-    lists::TypesArgs, load::LoadArgs, send::SendArgs, serve::ServeArgs, state::StateArgs,
+    bench::BenchArgs, build::BuildArgs, consumers::ConsumersArgs, demo::DemoArgs, deploy::DeployArgs,
+    events::EventsArgs, exit::Exit, lists::TypesArgs, load::LoadArgs, send::SendArgs, serve::ServeArgs,
+    state::StateArgs,
 };
 use crate::client::{BaseUrl, Client};
 
@@ -59,6 +60,8 @@ pub enum Command {
     State(StateArgs),
     /// Show the events of an aggregate or of all, or follow them
     Events(EventsArgs),
+    /// Durable consumers: create them, take their events, see what is parked
+    Consumers(ConsumersArgs),
     /// List the aggregate types, or the aggregates of one
     Types(TypesArgs),
     /// List the uploaded modules

@@ -10,6 +10,9 @@ use super::{
 };
 use crate::client::{ClientError, Problem};
 
+/// Refused leases that people are shown; programs get all.
+const REFUSED_SHOWN: usize = 20;
+
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -146,6 +149,9 @@ fn told(problem: &Problem) -> String {
             line(name, &names.join(", "));
         }
     }
+    for refused in refused_leases(problem) {
+        line("refused", &refused);
+    }
     if let Some(seconds) = problem.retry_after_seconds {
         line("try again in", &format!("{seconds} s"));
     }
@@ -153,6 +159,24 @@ fn told(problem: &Problem) -> String {
         line("fix", fix);
     }
     report
+}
+
+/// The leases that a consumer refused, each with the reason.
+fn refused_leases(problem: &Problem) -> Vec<String> {
+    let refused = problem.members.get("refused").and_then(Value::as_array);
+    let refused = refused.map(Vec::as_slice).unwrap_or_default();
+    let text = |entry: &Value, name: &str| entry.get(name).and_then(Value::as_str).unwrap_or("?").to_owned();
+    let shown = refused
+        .iter()
+        .filter(|entry| entry.is_object())
+        .take(REFUSED_SHOWN);
+    let mut lines: Vec<String> = shown
+        .map(|entry| format!("{}: {}", text(entry, "lease"), text(entry, "detail")))
+        .collect();
+    if refused.len() > lines.len() && !lines.is_empty() {
+        lines.push(format!("and {} more", refused.len() - lines.len()));
+    }
+    lines
 }
 
 #[cfg(test)]
@@ -196,6 +220,25 @@ mod tests {
             !report.contains("numbers") && !report.contains("empty"),
             "{report}"
         );
+    }
+
+    #[test]
+    fn refused_leases_are_told_up_to_a_number() {
+        let entry = r#"{"lease":"0a","reason":"expired","detail":"the lease has expired"}"#;
+        let document = |count: usize| {
+            let entries = vec![entry; count].join(",");
+            format!(
+                r#"{{"type":"urn:annals:problem:lease-refused","detail":"d","fix":"f","refused":[{entries}]}}"#
+            )
+        };
+        let report = problem(&document(1)).report(false);
+        assert!(
+            report.contains("\n  refused: 0a: the lease has expired\n"),
+            "{report}"
+        );
+        let report = problem(&document(22)).report(false);
+        assert!(report.contains("\n  refused: and 2 more\n"), "{report}");
+        assert_eq!(report.matches("0a").count(), REFUSED_SHOWN);
     }
 
     #[test]

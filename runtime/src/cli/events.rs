@@ -213,11 +213,11 @@ impl Printer {
         }
     }
 
-    fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.left == 0
     }
 
-    fn print_all(&mut self, events: &[Event], out: &mut Out<'_>) -> Result<(), CliError> {
+    pub(crate) fn print_all(&mut self, events: &[Event], out: &mut Out<'_>) -> Result<(), CliError> {
         events
             .iter()
             .take(self.left)
@@ -237,7 +237,7 @@ impl Printer {
         Ok(out.line(&line)?)
     }
 
-    fn render(&mut self, event: &Event) -> String {
+    pub(crate) fn render(&mut self, event: &Event) -> String {
         let fields = &event.fields;
         let aggregate = format!("{}/{}", escape(event.aggregate_type()), escape(&fields.subject));
         let event_type = escape(&fields.event_type);

@@ -51,7 +51,7 @@ impl Exit {
         ),
         (
             Self::Refused,
-            "the server refused the input (400, 413, 415, other 422)",
+            "the server refused the input (400, 409, 413, 415, other 422)",
         ),
         (
             Self::Busy,
@@ -122,6 +122,9 @@ mod tests {
             (404, "unknown-command", 4),
             (405, "method-not-allowed", 7),
             (406, "not-acceptable", 7),
+            (404, "unknown-consumer", 4),
+            (404, "not-parked", 4),
+            (409, "lease-refused", 7),
             (410, "ended", 4),
             (410, "dead-branch", 4),
             (412, "precondition-failed", 5),

@@ -7,6 +7,7 @@
 mod args;
 mod bench;
 mod build;
+mod consumers;
 mod demo;
 mod deploy;
 mod error;
@@ -76,6 +77,10 @@ fn run(cli: Cli, out: &mut Out<'_>) -> Result<(), CliError> {
         Command::State(args) => block_on(state::run(&global.client(), &args, out)),
         Command::Events(args) => block_on(events::run(&global.client(), &args, out)),
         Command::Types(args) => block_on(lists::types(&global.client(), &args, out)),
+        Command::Consumers(args) => {
+            let leases = args.leases()?;
+            block_on(consumers::run(&global.client(), &args, &leases, out))
+        }
         Command::Modules => block_on(lists::modules(&global.client(), out)),
         Command::Demo(args) => demo::run(&args, out),
         Command::Bench(args) => bench::run(&args, out),

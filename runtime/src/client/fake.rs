@@ -286,3 +286,25 @@ pub(crate) fn event(id: &str, version: u64) -> String {
         r#"{{"specversion":"1.0","id":"0a/account/{id}/{version}","source":"/v1/aggregates/account","subject":"{id}","type":"opened","time":"2026-01-02T03:04:05.678Z","datacontenttype":"application/json","data":{{"z":{version},"a":1.10}},"sequence":"{version:020}","position":"c{version}","module":"ab"}}"#
     )
 }
+
+/// A consumer with some of everything.
+pub(crate) fn consumer(name: &str) -> String {
+    format!(
+        r#"{{"filter":{{"types":["account","order"],"event_types":[],"id_prefix":"a","actor":null,"since":null,"until":null,"include_system":false}},"batch":100,"ack_deadline_ms":30000,"retry":{{"attempts":5,"first_pause_ms":500,"longest_pause_ms":60000}},"concurrency":1000,"ordering":"aggregate","name":"{name}","paused":false,"changed_at":"t","checkpoint":"c7","leased":3,"members":{{"worker-1":2,"worker-2":1}},"parked":{{"aggregates":2,"events":5}},"lag":{{"events":12,"exact":true,"seconds":3.42}}}}"#
+    )
+}
+
+/// The delivery of an [`event`], the first attempt.
+pub(crate) fn delivery(lease: &str, id: &str, version: u64) -> String {
+    format!(
+        r#"{{"lease":"{lease}","attempt":1,"event":{}}}"#,
+        event(id, version)
+    )
+}
+
+/// A parked account: all its events, or the one with a version.
+pub(crate) fn parked(id: &str, alone: &str) -> String {
+    format!(
+        r#"{{"type":"account","id":"{id}","alone":{alone},"first_version":1,"events":3,"attempts":5,"last_error":"no such customer","parked_at":"t","replaying":false}}"#
+    )
+}

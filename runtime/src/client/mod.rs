@@ -9,16 +9,20 @@ mod aggregates;
 mod answer;
 mod backoff;
 mod commands;
+mod consumers;
+mod deliveries;
 mod error;
 mod feed;
 mod follow;
 mod link;
 mod model;
 mod modules;
+mod parked;
 mod pipeline;
 mod problem;
 mod sse;
 mod transport;
+mod verbatim;
 
 #[cfg(test)]
 pub(crate) mod fake;
@@ -29,6 +33,11 @@ pub use answer::Answer;
 pub use backoff::Backoff;
 pub(crate) use backoff::spread;
 pub use commands::{Precondition, SendCommand};
+pub use consumers::{
+    Consumer, ConsumerFilter, ConsumerLag, ConsumerList, ConsumerRetry, ConsumerSettings, ConsumerStart, ParkedCounts,
+    RetrySettings,
+};
+pub use deliveries::{Delivery, FetchQuery, Fetched, Leases, Nack, Settled};
 pub use error::ClientError;
 pub use feed::{EventFilter, FeedPage, FeedQuery};
 pub use follow::{Follow, FollowItem, HistoryStart};
@@ -36,7 +45,9 @@ pub use model::{
     Accepted, AggregateSummary, Deployed, Deployment, DeploymentHistory, Event, ModuleInfo, ModuleList,
     OutcomeRecord, RawJson, State, TypeInfo, TypeList, Uploaded,
 };
+pub use parked::{Parked, ParkedEvents, ParkedKey, Replaying, Skipped};
 pub use pipeline::{LineAnswer, PipelineAnswer, PipelineReader, PipelineWriter};
 pub use problem::Problem;
 pub use sse::{SseMessage, SseParser};
 pub use transport::Client;
+pub use verbatim::Verbatim;

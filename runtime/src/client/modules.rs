@@ -55,15 +55,9 @@ impl Client {
         aggregate_type: &str,
         digest: &str,
     ) -> Result<Answer<Deployed>, ClientError> {
-        let body = serde_json::json!({ "digest": digest }).to_string();
-        let mut call = Call::new(
-            Method::PUT,
-            path(&["v1", "deployments", aggregate_type]),
-            body.into(),
-        );
+        let body = serde_json::json!({ "digest": digest });
+        let mut call = Call::json(Method::PUT, path(&["v1", "deployments", aggregate_type]), &body)?;
         call.limit = UPLOAD_LIMIT;
-        call.headers
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         self.call(call).await?.read("the answer to an activation")
     }
 

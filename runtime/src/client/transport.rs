@@ -3,7 +3,7 @@
 use std::{error::Error as _, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper_util::{
@@ -58,6 +58,19 @@ impl Call {
             body,
             limit: ANSWER_LIMIT,
         }
+    }
+
+    /// With a body of JSON.
+    pub(crate) fn json(
+        method: Method,
+        target: String,
+        body: &impl serde::Serialize,
+    ) -> Result<Self, ClientError> {
+        let body = serde_json::to_vec(body).map_err(|error| ClientError::Request(error.to_string()))?;
+        let mut call = Self::new(method, target, body.into());
+        call.headers
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Ok(call)
     }
 }
 

@@ -24,6 +24,16 @@ pub(super) struct Saved {
     pub(super) failed: Option<AppendError>,
 }
 
+/// What is to be written down of a consumer.
+#[derive(Debug)]
+pub(super) struct Changes {
+    /// The number of the last change in it.
+    pub(super) upto: u64,
+    pub(super) record: Record,
+    /// Lanes, and what is parked of them now.
+    pub(super) parked: Vec<(LaneKey, Option<Parked>)>,
+}
+
 /// What can change.
 #[derive(Debug)]
 pub(super) struct State {
@@ -85,11 +95,15 @@ impl Consumer {
         self.moves.subscribe()
     }
 
-    /// What is to be written down, with the number of the last change in it. None for one that was deleted.
-    pub(super) fn take_changes(&self) -> Option<(u64, Record, Vec<(LaneKey, Option<Parked>)>)> {
+    /// What is to be written down. None for one that was deleted.
+    pub(super) fn take_changes(&self) -> Option<Changes> {
         let mut state = self.lock();
         let parked = state.progress.take_parked_changes();
-        (!state.deleted).then(|| (state.changes, state.progress.record(), parked))
+        (!state.deleted).then(|| Changes {
+            upto: state.changes,
+            record: state.progress.record(),
+            parked,
+        })
     }
 
     /// These were not written down.

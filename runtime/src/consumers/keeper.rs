@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    consumer::{Consumer, Saved},
+    consumer::{Changes, Consumer, Saved},
     progress::{LaneKey, Parked, Record},
     secret::Secrets,
 };
@@ -104,7 +104,7 @@ fn save(store: &dyn EventStore, consumers: Vec<Arc<Consumer>>) {
     let mut taken = Vec::new();
     for consumer in consumers {
         // One that was deleted meanwhile has taken its rows along.
-        if let Some((upto, record, parked)) = consumer.take_changes() {
+        if let Some(Changes { upto, record, parked }) = consumer.take_changes() {
             rows.push(row(progress_key(&consumer.name), encode(&record)));
             let lanes: Vec<LaneKey> = parked.iter().map(|(lane, _)| lane.clone()).collect();
             rows.extend(parked.into_iter().map(|(lane, parked)| {

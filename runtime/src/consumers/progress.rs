@@ -186,6 +186,7 @@ impl Progress {
     }
 
     /// Leases that are out.
+    #[cfg(test)]
     pub(super) fn leased(&self) -> usize {
         self.leased
     }

@@ -183,27 +183,7 @@ pub trait EventStore: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// [`ReadError`].
-    fn count(&self, after: Position, filter: &FeedFilter) -> Result<u64, ReadError> {
-        let kinds = FeedFilter {
-            aggregate_types: filter.aggregate_types.clone(),
-            event_types: filter.event_types.clone(),
-            include_system: filter.include_system,
-            ..FeedFilter::default()
-        };
-        let page = PageLimit {
-            events: 1_000,
-            bytes: usize::MAX,
-        };
-        let (mut after, mut count) = (after, 0);
-        loop {
-            let found = self.feed(after, &kinds, page)?;
-            count += found.events.len() as u64;
-            if found.at_head {
-                return Ok(count);
-            }
-            after = found.scanned;
-        }
-    }
+    fn count(&self, after: Position, filter: &FeedFilter) -> Result<u64, ReadError>;
 
     /// The aggregates of a type that have events, by id, after an id.
     ///

@@ -1,9 +1,12 @@
 //! Which events of the log a reader wants.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
+use super::format::{Malformed, Scan, Walk, text_of};
 use crate::vocabulary::{
-    AggregateKey, AggregateType, Commit, ContextRecord, EventType, Millis, RecordedEvent,
+    AggregateType, Commit, ContextRecord, EventType, Millis, RecordedEvent, ids::SYSTEM_TYPE_PREFIX,
 };
 
 /// Which events of the whole log are wanted: those that every part of it lets through. An empty part lets all through.
@@ -48,7 +51,11 @@ impl FeedFilter {
     #[must_use]
     pub fn wants(&self, event: &RecordedEvent) -> bool {
         self.wants_kind(&event.key.aggregate_type, &event.event_type)
-            && self.wants_origin(&event.key, event.origin.actor.as_deref(), event.recorded_at)
+            && self.wants_origin(
+                event.key.aggregate_id.as_str(),
+                event.origin.actor.as_deref(),
+                event.recorded_at,
+            )
     }
 
     /// Whether any event of a commit can be wanted, as far as aggregate, actor and time say: a look at the commit
@@ -56,14 +63,65 @@ impl FeedFilter {
     #[must_use]
     pub fn wants_commit(&self, commit: &Commit) -> bool {
         let ContextRecord { actor, now, .. } = &commit.context;
-        self.wants_type(&commit.key.aggregate_type) && self.wants_origin(&commit.key, actor.as_deref(), *now)
+        self.wants_type(commit.key.aggregate_type.as_str())
+            && self.wants_origin(commit.key.aggregate_id.as_str(), actor.as_deref(), *now)
+    }
+
+    /// Whether any event of a commit can be wanted, by a look at its bytes before it is decoded.
+    pub(super) fn wants_any_of(&self, scan: &Scan<'_>) -> Result<bool, Malformed> {
+        let mut walk = Walk::new(scan.aggregate);
+        if !self.wants_type(&text_of(walk.text()?)?) {
+            return Ok(false);
+        }
+        let actor = match scan.actor {
+            [0] => None,
+            actor => Some(text_of(actor)?),
+        };
+        let id = match self.id_prefix {
+            None => "".into(),
+            Some(_) => text_of(walk.text()?)?,
+        };
+        if !self.wants_origin(&id, actor.as_deref(), scan.now) {
+            return Ok(false);
+        }
+        if self.event_types.is_empty() {
+            return Ok(true);
+        }
+        for event_type in scan.event_types() {
+            if self.wants_name(&text_of(event_type?)?) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// How many events of a commit, at these positions, the types let through.
+    pub(super) fn count_of(
+        &self,
+        scan: &Scan<'_>,
+        first_position: u64,
+        positions: &Range<u64>,
+    ) -> Result<u64, Malformed> {
+        if !self.wants_type(&text_of(scan.aggregate_type()?)?) {
+            return Ok(0);
+        }
+        let mut events = 0;
+        for (position, event_type) in (first_position..).zip(scan.event_types()) {
+            let wanted = self.wants_name(&text_of(event_type?)?);
+            events += u64::from(wanted && positions.contains(&position));
+        }
+        Ok(events)
     }
 
     /// Whether events of this name of aggregates of this type are wanted: the part that an index can answer.
     #[must_use]
     pub fn wants_kind(&self, aggregate_type: &AggregateType, event_type: &EventType) -> bool {
-        self.wants_type(aggregate_type)
-            && (self.event_types.is_empty() || self.event_types.contains(event_type))
+        self.wants_type(aggregate_type.as_str()) && self.wants_name(event_type.as_str())
+    }
+
+    /// Whether it names types: then an index can say where to look.
+    pub(super) fn names_types(&self) -> bool {
+        !self.aggregate_types.is_empty() || !self.event_types.is_empty()
     }
 
     /// Whether it says more than which types are wanted.
@@ -72,17 +130,27 @@ impl FeedFilter {
         self.id_prefix.is_none() && self.actor.is_none() && self.since.is_none() && self.until.is_none()
     }
 
-    fn wants_type(&self, aggregate_type: &AggregateType) -> bool {
+    fn wants_type(&self, aggregate_type: &str) -> bool {
         if self.aggregate_types.is_empty() {
-            self.include_system || !aggregate_type.is_system()
+            self.include_system || !aggregate_type.starts_with(SYSTEM_TYPE_PREFIX)
         } else {
-            self.aggregate_types.contains(aggregate_type)
+            self.aggregate_types
+                .iter()
+                .any(|wanted| wanted.as_str() == aggregate_type)
         }
     }
 
-    fn wants_origin(&self, key: &AggregateKey, actor: Option<&str>, recorded_at: Millis) -> bool {
+    fn wants_name(&self, event_type: &str) -> bool {
+        self.event_types.is_empty()
+            || self
+                .event_types
+                .iter()
+                .any(|wanted| wanted.as_str() == event_type)
+    }
+
+    fn wants_origin(&self, id: &str, actor: Option<&str>, recorded_at: Millis) -> bool {
         let prefix = self.id_prefix.as_deref().unwrap_or_default();
-        key.aggregate_id.as_str().starts_with(prefix)
+        id.starts_with(prefix)
             && self.actor.as_deref().is_none_or(|wanted| actor == Some(wanted))
             && self.since.is_none_or(|since| recorded_at >= since)
             && self.until.is_none_or(|until| recorded_at < until)
@@ -96,7 +164,9 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::vocabulary::{AggregateId, CommandName, ModuleDigest, Origin, Position, Version};
+    use crate::vocabulary::{
+        AggregateId, AggregateKey, CommandName, ModuleDigest, Origin, Position, Version,
+    };
 
     fn event(kind: &str, id: &str, name: &str) -> RecordedEvent {
         RecordedEvent {

@@ -1,5 +1,6 @@
 //! The embedded engine: the log, the index and the small rest, with a thread that writes and one that indexes.
 
+mod count;
 mod feed;
 mod history;
 mod indexer;
@@ -102,6 +103,12 @@ impl LocalStore {
     #[must_use]
     pub fn index_rebuilds(&self) -> u64 {
         self.shared.index.rebuilds()
+    }
+
+    /// How many chunks of the log were read, for whatever reason.
+    #[cfg(test)]
+    pub(super) fn chunk_reads(&self) -> u64 {
+        self.shared.log.chunk_reads()
     }
 }
 
@@ -232,6 +239,10 @@ impl EventStore for LocalStore {
 
     fn feed(&self, after: Position, filter: &FeedFilter, limit: PageLimit) -> Result<FeedPage, ReadError> {
         self.shared.feed(after, filter, limit)
+    }
+
+    fn count(&self, after: Position, filter: &FeedFilter) -> Result<u64, ReadError> {
+        self.shared.count(after, filter)
     }
 
     fn aggregates(

@@ -300,6 +300,18 @@ impl EventStore for MemoryStore {
         Ok(page)
     }
 
+    fn count(&self, after: Position, filter: &FeedFilter) -> Result<u64, ReadError> {
+        let head = self.last_position();
+        let state = self.shared.read();
+        let events = state.log.iter().flat_map(|found| found.recorded_events());
+        let wanted = events.filter(|event| {
+            event.position > after
+                && event.position <= head
+                && filter.wants_kind(&event.key.aggregate_type, &event.event_type)
+        });
+        Ok(wanted.count() as u64)
+    }
+
     fn aggregates(
         &self,
         aggregate_type: &AggregateType,

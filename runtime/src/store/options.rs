@@ -53,6 +53,11 @@ pub struct StoreOptions {
     pub index_filter_bits: usize,
     /// One filter, bytes at most: beyond it errs more often. A run has two, and the largest has most of all.
     pub index_filter_bytes: usize,
+    /// Positions of the log, count, of which the index knows how many events of which kind they have: a feed of a few kinds
+    /// goes past those that have none. An index keeps what it was made with.
+    pub index_stretch_events: u64,
+    /// So many of these stretches, count, are summed up, and skipped together.
+    pub index_group_stretches: u64,
     /// Commits that are not indexed yet, bytes by estimate. The writer waits when it is reached.
     pub overlay_bytes: usize,
     /// Events of one run: the indexer begins once this many wait.
@@ -92,6 +97,8 @@ impl Default for StoreOptions {
             index_merge_runs: 4,
             index_filter_bits: 12,
             index_filter_bytes: 32 * MIB,
+            index_stretch_events: 1_024,
+            index_group_stretches: 256,
             overlay_bytes: 192 * MIB,
             run_events: 262_144,
             run_bytes: 64 * MIB,

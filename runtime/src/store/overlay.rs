@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(super) use self::segment::{Fresh, Member, Place, Segment, Wanted};
+pub(super) use self::segment::{Fresh, Member, Pages, Place, Segment, Wanted};
 use bytes::Bytes;
 
 use super::{
@@ -248,6 +248,14 @@ impl Overlay {
         found.map(|place| place.commit()).transpose()
     }
 
+    /// Everything that is here now, the oldest first.
+    pub(super) fn pages(&self) -> Vec<Pages> {
+        let inner = self.lock();
+        let mut segments: Vec<_> = inner.sealed.iter().map(|segment| segment.pages()).collect();
+        segments.push(inner.newest.pages());
+        segments
+    }
+
     /// The aggregates of a type after an id that have something here, in order, with where they stand; at most so many.
     pub(super) fn aggregates(
         &self,
@@ -255,10 +263,7 @@ impl Overlay {
         after: Option<&AggregateId>,
         limit: usize,
     ) -> Result<Vec<(AggregateId, Head)>, Malformed> {
-        let inner = self.lock();
-        let mut segments: Vec<_> = inner.sealed.iter().map(|segment| segment.pages()).collect();
-        segments.push(inner.newest.pages());
-        drop(inner);
+        let segments = self.pages();
         let of_type = encoded(aggregate_type.as_str());
         let mut found = BTreeMap::new();
         for pages in segments.iter().rev() {

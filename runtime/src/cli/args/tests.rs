@@ -3,6 +3,7 @@
 use clap::{CommandFactory, Parser};
 
 use super::*;
+use crate::cli::consumers::ConsumersCommand;
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(std::iter::once("annals").chain(line.split_whitespace()))
@@ -65,6 +66,18 @@ fn commands_read_their_arguments() {
         ("open", Some(r#"{"owner":"x"}"#))
     );
 
+    let line = "consumers nack billing 0a - --reason no --park --member m";
+    let Command::Consumers(consumers) = parse(line).unwrap().command else {
+        panic!("not consumers");
+    };
+    let ConsumersCommand::Nack(nack) = consumers.command else {
+        panic!("not nack");
+    };
+    assert_eq!(
+        (nack.of.leases.as_slice(), nack.park),
+        (&["0a".to_owned(), "-".to_owned()][..], true)
+    );
+
     let Command::Serve(serve) = parse("serve --data d --listen 127.0.0.1:0 --log json")
         .unwrap()
         .command
@@ -91,6 +104,33 @@ fn wrong_arguments_are_refused_with_the_reason() {
         ("events account alice --type account", "cannot be used with"),
         ("events --backward", "<ID>"),
         ("events account alice --backward --follow", "cannot be used with"),
+        ("consumers", "Usage"),
+        ("consumers show Billing", "[a-z]"),
+        ("consumers create", "<NAME>"),
+        ("consumers create billing --type Account", "[a-z]"),
+        ("consumers create billing --since yesterday", "2026-11-21"),
+        ("consumers create billing --start end", "beginning"),
+        ("consumers create billing --ordering total", "aggregate, none"),
+        ("consumers create billing --ack-deadline 30s", "0.5"),
+        ("consumers create billing --batch x", "invalid digit"),
+        ("consumers fetch billing --max 0", "0"),
+        ("consumers fetch billing --wait soon", "seconds"),
+        ("consumers ack billing", "<LEASE>"),
+        ("consumers nack billing 0a", "--reason"),
+        (
+            "consumers nack billing 0a --reason r --delay 1 --park",
+            "cannot be used with",
+        ),
+        ("consumers parked billing account", "<ID>"),
+        ("consumers parked billing --version 1", "<ID>"),
+        ("consumers replay billing", "<TYPE>"),
+        ("consumers replay billing account", "<ID>"),
+        (
+            "consumers replay billing account alice --all",
+            "cannot be used with",
+        ),
+        ("consumers skip billing account alice", "--reason"),
+        ("consumers reset billing", "--to"),
         ("load --connections 0", "0"),
         ("bench m.wasm", "--command"),
         ("bench m.wasm --command a --connections 0", "1 to 4096"),

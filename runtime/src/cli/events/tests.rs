@@ -114,7 +114,12 @@ async fn one_aggregate_is_followed_in_its_own_stream() {
 
 #[tokio::test]
 async fn filters_are_asked_for() {
-    let server = FakeServer::start(|_| page(&[], "/v1/events?after=c0", true)).await;
+    // A history ends where no link leads on; a page of the feed always has one.
+    let server = FakeServer::start(|request| match request.line.contains("/aggregates/") {
+        true => Reply::json("[]"),
+        false => page(&[], "/v1/events?after=c0", true),
+    })
+    .await;
     let all =
         "--event-type opened,closed --actor anna --since 2026-01-01T00:00:00Z --until 2026-01-02T00:00:00Z";
     let asked =

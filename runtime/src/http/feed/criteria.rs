@@ -2,16 +2,13 @@
 
 use crate::{
     store::FeedFilter,
-    vocabulary::{InvalidName, Limits, Millis},
+    vocabulary::{InvalidName, Limits, Millis, ids::ID_BYTES_MAX, shown},
 };
 
 use super::super::{
     cloudevent::{parse_rfc3339, rfc3339},
     problem::Problem,
 };
-
-/// Longest aggregate id, bytes.
-const ID_BYTES_MAX: usize = crate::vocabulary::ids::ID_BYTES_MAX;
 
 /// The parts of a filter as they stand in a query.
 #[derive(Debug, Default)]
@@ -59,7 +56,7 @@ fn time(name: &str, text: Option<&str>) -> Result<Option<Millis>, Problem> {
     if let Some(millis) = parse_rfc3339(text) {
         return Ok(Some(millis));
     }
-    let found: String = text.chars().take(80).flat_map(char::escape_debug).collect();
+    let found = shown(text);
     let detail = format!("`{name}={found}` is not a time of RFC 3339");
     let fix = "write it like `2026-11-21T08:30:00Z` or `2026-11-21T09:30:00.250%2B01:00`: in a query, `+` is a space";
     Err(Problem::malformed(detail, fix).with("found", found))
@@ -75,7 +72,7 @@ pub(in crate::http) fn check_filter(filter: &FeedFilter, limits: &Limits) -> Res
     }
     let texts = [&filter.id_prefix, &filter.actor];
     let texts = texts.into_iter().flatten().map(String::as_str);
-    let bytes = types.chain(texts).map(str::len).sum();
+    let bytes: usize = types.chain(texts).map(str::len).sum();
     if bytes > limits.filter_bytes {
         return Err(oversized("bytes", bytes, limits.filter_bytes));
     }

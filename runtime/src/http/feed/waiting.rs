@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     bus::{Delivery, Subscription},
-    vocabulary::{Limits, Position},
+    vocabulary::{Limits, Position, shown},
 };
 
 use super::{
@@ -82,7 +82,7 @@ fn seconds(text: &str, longest: Duration) -> Result<Duration, Problem> {
     match seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
         Some(within) if within <= longest => Ok(within),
         _ => {
-            let found: String = text.chars().take(80).flat_map(char::escape_debug).collect();
+            let found = shown(text);
             let longest = longest.as_secs_f64();
             let detail = format!("`timeout={found}` is not a number of seconds from 0 to {longest}");
             Err(Problem::malformed(

@@ -5,7 +5,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, Uri},
     response::Response,
 };
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::{
     bus::{History, HistoryPage},
@@ -41,7 +41,7 @@ pub(super) struct HistoryQuery {
     timeout: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum WireDirection {
     Forward,

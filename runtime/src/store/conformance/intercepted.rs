@@ -182,6 +182,9 @@ impl<I: Intercept> EventStore for Intercepted<I> {
     fn feed(&self, after: Position, filter: &FeedFilter, limit: PageLimit) -> Result<FeedPage, ReadError> {
         self.store.feed(after, filter, limit)
     }
+    fn count(&self, after: Position, filter: &FeedFilter) -> Result<u64, ReadError> {
+        self.store.count(after, filter)
+    }
     fn aggregates(
         &self,
         aggregate_type: &AggregateType,

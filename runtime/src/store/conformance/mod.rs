@@ -6,6 +6,7 @@
 )]
 
 mod appends;
+mod filters;
 mod intercepted;
 mod make;
 mod model;
@@ -63,6 +64,11 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("what was appended is read in every way", reads::appended_is_read),
     ("histories are paged both ways", reads::histories_are_paged),
     ("feeds are paged and filtered", reads::feeds_are_paged),
+    (
+        "the parts of a filter hold together",
+        filters::filters_hold_together,
+    ),
+    ("events are counted", filters::events_are_counted),
     ("aggregates are listed by id", reads::aggregates_are_listed),
     ("large commits come back whole", reads::large_commits),
     ("a wrong head conflicts", appends::wrong_head_conflicts),

@@ -155,6 +155,34 @@ impl Chunk {
         self.pass_all(|_, stored| Ok(Scan::new(stored)?.events))
     }
 
+    /// The same, and shows each commit, as it is encoded, with its position.
+    pub(in crate::store) fn look(
+        &self,
+        mut look: impl FnMut(u64, &Scan<'_>) -> Result<(), Malformed>,
+    ) -> Result<Mark, Malformed> {
+        self.pass_all(|position, stored| {
+            let scan = Scan::new(stored)?;
+            look(position, &scan)?;
+            Ok(scan.events)
+        })
+    }
+
+    /// The same, and reads the commits that are wanted.
+    pub(in crate::store) fn read_wanted(
+        &self,
+        mut wants: impl FnMut(&Scan<'_>) -> Result<bool, Malformed>,
+    ) -> Result<(Vec<Committed>, Mark), Malformed> {
+        let mut commits = Vec::new();
+        let after = self.pass_all(|position, stored| {
+            let scan = Scan::new(stored)?;
+            if wants(&scan)? {
+                commits.push(self.read(stored, position)?);
+            }
+            Ok(scan.events)
+        })?;
+        Ok((commits, after))
+    }
+
     /// Checks commits one by one, with the chain over all of them. `take` gets each with its position, and says how
     /// many events it has.
     fn pass_all(

@@ -251,6 +251,24 @@ impl<'a> Scan<'a> {
     pub(in crate::store) fn last_version(&self) -> u64 {
         self.first_version + self.events as u64 - 1
     }
+
+    /// The type of the aggregate.
+    pub(in crate::store) fn aggregate_type(&self) -> Result<&'a [u8], Malformed> {
+        Walk::new(self.aggregate).text()
+    }
+
+    /// The type of each event.
+    pub(in crate::store) fn event_types(
+        &self,
+    ) -> impl Iterator<Item = Result<&'a [u8], Malformed>> + use<'a> {
+        let mut walk = Walk::new(self.bodies);
+        (0..self.events).map(move |_| {
+            let event_type = walk.text()?;
+            walk.number()?;
+            walk.blob()?;
+            Ok(event_type)
+        })
+    }
 }
 
 fn pass_outcome(walk: &mut Walk<'_>) -> Result<(), Malformed> {

@@ -13,6 +13,7 @@ use super::{
     cache::BlockCache,
     filter::Filter,
     keys::{SECOND_HALF, numbered},
+    kinds::{Kinds, Shape},
     layers::{Layer, Scope, View},
     manifest::Manifest,
     merge::Merging,
@@ -35,6 +36,8 @@ pub(super) const BLOCKS: Numbered = TableDefinition::new("blocks");
 pub(super) const DIRECTORIES: Numbered = TableDefinition::new("directories");
 pub(super) const FILTERS: Numbered = TableDefinition::new("filters");
 pub(super) const NAMES: Numbered = TableDefinition::new("names");
+pub(super) const KINDS: Numbered = TableDefinition::new("kinds");
+pub(super) const KIND_GROUPS: Numbered = TableDefinition::new("kind-groups");
 pub(super) const MANIFEST: Named = TableDefinition::new("manifest");
 pub(super) const SNAPSHOTS: Named = TableDefinition::new("snapshots");
 pub(super) const MANIFEST_KEY: &[u8] = b"manifest";
@@ -47,6 +50,7 @@ pub(super) struct Sizes {
     pub(super) merge_runs: usize,
     pub(super) filter_bits: usize,
     pub(super) filter_bytes: usize,
+    pub(super) shape: Shape,
 }
 
 impl Sizes {
@@ -57,6 +61,7 @@ impl Sizes {
             merge_runs: options.index_merge_runs.max(2),
             filter_bits: options.index_filter_bits,
             filter_bytes: options.index_filter_bytes,
+            shape: Shape::of(options.index_stretch_events, options.index_group_stretches),
         }
     }
 }
@@ -95,6 +100,7 @@ pub(super) struct State {
     /// The runs of the manifest.
     pub(super) runs: Vec<Arc<Run>>,
     pub(super) names: Arc<Names>,
+    pub(super) kinds: Arc<Kinds>,
     /// The merge of the manifest.
     pub(super) merging: Option<Merging>,
     /// A write failed, and what is on the disk is to be looked at again.
@@ -120,9 +126,10 @@ impl Core {
     pub(super) fn new(database: Database, identity: LogIdentity, options: &StoreOptions) -> Self {
         let sizes = Sizes::of(options);
         let state = State {
-            manifest: Manifest::new(identity),
+            manifest: Manifest::new(identity, sizes.shape),
             runs: Vec::new(),
             names: Arc::default(),
+            kinds: Arc::new(Kinds::new(sizes.shape)),
             merging: None,
             stale: false,
             unclean: true,
@@ -214,6 +221,7 @@ impl Core {
         let found = found.ok_or(Malformed("index: it does not say what it consists of"))?;
         let manifest = Manifest::get(&values::unseal(found.value(), MANIFEST_KEY, self.log_id)?)?;
         let names = self.read_names(transaction, &manifest)?;
+        let kinds = self.read_kinds(transaction, &manifest)?;
         let mut runs = Vec::new();
         for record in &manifest.runs {
             runs.push(Arc::new(self.read_run(transaction, record, true)?));
@@ -229,6 +237,7 @@ impl Core {
             manifest,
             runs,
             names: Arc::new(names),
+            kinds: Arc::new(kinds),
             merging,
             stale: false,
             unclean: true,
@@ -247,7 +256,8 @@ impl Core {
         Ok(names)
     }
 
-    fn row(
+    /// A row that is sealed.
+    pub(super) fn row(
         &self,
         table: &impl ReadableTable<u64, &'static [u8]>,
         key: u64,
@@ -345,6 +355,7 @@ impl State {
         View {
             layers,
             names: Arc::clone(&self.names),
+            kinds: Arc::clone(&self.kinds),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{manifest::Frontier, names::Names, run::Run};
+use super::{kinds::Kinds, manifest::Frontier, names::Names, run::Run};
 
 /// Which part of a run is to be read.
 #[derive(Debug, Clone)]
@@ -68,4 +68,5 @@ impl Layer {
 pub(super) struct View {
     pub(super) layers: Vec<Layer>,
     pub(super) names: Arc<Names>,
+    pub(super) kinds: Arc<Kinds>,
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! format u8 | log id 16 | epoch u32 BE | mark (56) | next run number | names number | their CRC number
+//! shape and CRC number of the kinds, as in `kinds.rs`
 //! runs number, each as in `run.rs`, in the order of the log
 //! merge: 0 | 1, first of its inputs number | inputs number | output as in `run.rs` | frontier
 //!        for each input: first block of events number, of outcomes number, that is still looked at
@@ -11,7 +12,10 @@
 
 use bytes::Bytes;
 
-use super::run::{Edge, RunRecord, small};
+use super::{
+    kinds::Shape,
+    run::{Edge, RunRecord, small},
+};
 use crate::{
     store::{
         LogIdentity,
@@ -21,7 +25,7 @@ use crate::{
 };
 
 /// Of the whole file. Another one is rebuilt.
-const INDEX_FORMAT: u8 = 2;
+const INDEX_FORMAT: u8 = 3;
 
 /// How far a merge has got: what is before it is in the output, the rest in the inputs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +75,8 @@ pub(super) struct Manifest {
     pub(super) next_run: u32,
     pub(super) names: u32,
     pub(super) names_crc: u32,
+    pub(super) shape: Shape,
+    pub(super) kinds_crc: u32,
     pub(super) runs: Vec<RunRecord>,
     pub(super) merge: Option<MergeRecord>,
     /// Runs of which blocks may be left.
@@ -79,13 +85,15 @@ pub(super) struct Manifest {
 
 impl Manifest {
     /// Of an empty index.
-    pub(super) fn new(identity: LogIdentity) -> Self {
+    pub(super) fn new(identity: LogIdentity, shape: Shape) -> Self {
         Self {
             identity,
             reached: Mark::START,
             next_run: 1,
             names: 0,
             names_crc: 0,
+            shape,
+            kinds_crc: 0,
             runs: Vec::new(),
             merge: None,
             leftovers: Vec::new(),
@@ -100,6 +108,8 @@ impl Manifest {
         for number in [self.next_run, self.names, self.names_crc] {
             bytes.number(u64::from(number));
         }
+        self.shape.put(&mut bytes);
+        bytes.number(u64::from(self.kinds_crc));
         bytes.number(self.runs.len() as u64);
         self.runs.iter().for_each(|run| run.put(&mut bytes));
         match &self.merge {
@@ -148,6 +158,8 @@ impl Manifest {
             next_run: small(&mut reader)?,
             names: small(&mut reader)?,
             names_crc: small(&mut reader)?,
+            shape: Shape::get(&mut reader)?,
+            kinds_crc: small(&mut reader)?,
             runs: several(&mut reader, RunRecord::get)?,
             merge: match reader.byte()? {
                 0 => None,

@@ -4,6 +4,8 @@
 //!
 //! No block can be hidden or be another one than was written: the manifest says which runs there are, and that they
 //! cover the log without a gap; it holds the checksum of each run's directory, which holds the checksum of each block.
+//!
+//! Beside the runs there is how many events of which kind each stretch of the log has (`kinds.rs`).
 
 mod block;
 mod body;
@@ -13,6 +15,7 @@ mod cursors;
 mod filter;
 mod history;
 mod keys;
+mod kinds;
 mod layers;
 mod manifest;
 mod merge;
@@ -26,6 +29,8 @@ mod run;
 mod sizes;
 mod snapshots;
 mod step;
+mod stretches;
+mod tally;
 mod values;
 mod write;
 
@@ -44,6 +49,7 @@ use redb::ReadTransaction;
 pub(super) use self::{
     history::{Page, Span},
     snapshots::Pending,
+    stretches::Stretch,
 };
 use super::{
     Head, LogIdentity, ReadError, StoreOptions,
@@ -145,7 +151,7 @@ impl Index {
     pub(super) fn reset(&self) -> Result<(), Fault> {
         let mut current = self.core.write().unwrap_or_else(PoisonError::into_inner);
         current.database.close();
-        write::create(&self.files, FILE, self.identity)?;
+        write::create(&self.files, FILE, self.identity, &self.options)?;
         *current = Arc::new(core_of(&self.files, FILE, self.identity, &self.options));
         current.load()?;
         self.suspect.store(false, Ordering::Release);
@@ -154,7 +160,7 @@ impl Index {
 
     /// An empty index beside this one, to be built from the log.
     pub(super) fn begin_rebuild(&self) -> Result<Self, Fault> {
-        write::create(&self.files, REBUILT_FILE, self.identity)?;
+        write::create(&self.files, REBUILT_FILE, self.identity, &self.options)?;
         let rebuilt = Self::of_file(&self.files, REBUILT_FILE, self.identity, &self.options);
         rebuilt.core().load()?;
         Ok(rebuilt)

@@ -1,11 +1,12 @@
 //! Names that many events share: commands, event types and modules, each once in the whole index, and a number in the
-//! blocks. So a block's events can be copied into another run as they are.
+//! blocks. So a block's events can be copied into another run as they are. Pairs of an aggregate type and an event type have
+//! numbers as well, by which events are counted.
 
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     store::format::{Malformed, Sink as _, Walk, checksum, text_of},
-    vocabulary::{CommandName, EventType, ModuleDigest},
+    vocabulary::{AggregateType, CommandName, EventType, ModuleDigest},
 };
 
 /// Names with a number. The others stand in the blocks themselves; what modules declare is far fewer.
@@ -18,6 +19,7 @@ pub(super) enum Kind {
     Command = 1,
     Event = 2,
     Module = 3,
+    Pair = 4,
 }
 
 #[derive(Debug, Clone)]
@@ -25,6 +27,7 @@ enum Name {
     Command(CommandName),
     Event(EventType),
     Module(ModuleDigest),
+    Pair(AggregateType, EventType),
 }
 
 /// The names that have numbers.
@@ -38,7 +41,7 @@ pub(super) struct Names {
     /// Over all rows.
     pub(super) crc: u32,
     /// Of each kind, the number that was put last: mostly it is the next one as well.
-    recent: [usize; 4],
+    recent: [usize; 5],
 }
 
 impl Names {
@@ -54,34 +57,49 @@ impl Names {
 
     /// Puts a name, given as it is encoded: its number, which it is given when it is new, or itself behind a 0.
     pub(super) fn put(&mut self, kind: Kind, encoded: &[u8], bytes: &mut Vec<u8>) -> Result<(), Malformed> {
-        let recent = self.recent.get(kind as usize).copied().unwrap_or(0);
-        let same = |row: &Arc<[u8]>| row.get(1..) == Some(encoded) && row.first() == Some(&(kind as u8));
-        if recent > 0 && self.rows.get(recent - 1).is_some_and(same) {
-            bytes.number(recent as u64);
-            return Ok(());
-        }
-        let mut row = Vec::with_capacity(80);
-        row.push(kind as u8);
-        row.extend_from_slice(encoded);
-        if let Some(number) = self.numbers.get(row.as_slice()) {
-            bytes.number(*number);
-            if let Some(recent) = self.recent.get_mut(kind as usize) {
-                *recent = *number as usize;
-            }
-        } else if self.len() < NAMES_MAX {
-            self.add(&row)?;
-            bytes.number(self.len() as u64);
-        } else {
-            bytes.push(0);
+        let number = self.number(kind, encoded)?;
+        bytes.number(number);
+        if number == 0 {
             bytes.extend_from_slice(encoded);
         }
         Ok(())
     }
 
+    /// The number of a name, given as it is encoded, which it is given when it is new; 0 when there are too many.
+    pub(super) fn number(&mut self, kind: Kind, encoded: &[u8]) -> Result<u64, Malformed> {
+        let recent = self.recent.get(kind as usize).copied().unwrap_or(0);
+        let same = |row: &Arc<[u8]>| row.get(1..) == Some(encoded) && row.first() == Some(&(kind as u8));
+        if recent > 0 && self.rows.get(recent - 1).is_some_and(same) {
+            return Ok(recent as u64);
+        }
+        let mut row = Vec::with_capacity(80);
+        row.push(kind as u8);
+        row.extend_from_slice(encoded);
+        if let Some(number) = self.numbers.get(row.as_slice()) {
+            if let Some(recent) = self.recent.get_mut(kind as usize) {
+                *recent = *number as usize;
+            }
+            return Ok(*number);
+        }
+        if self.len() >= NAMES_MAX {
+            return Ok(0);
+        }
+        self.add(&row)?;
+        Ok(self.len() as u64)
+    }
+
+    /// The pairs that have numbers.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (u32, &AggregateType, &EventType)> {
+        (1..).zip(&self.names).filter_map(|(number, name)| match name {
+            Name::Pair(aggregate_type, event_type) => Some((number, aggregate_type, event_type)),
+            _ => None,
+        })
+    }
+
     /// Adds the name that has the next number.
     pub(super) fn add(&mut self, row: &[u8]) -> Result<(), Malformed> {
         let mut walk = Walk::new(row);
-        let kind = [Kind::Command, Kind::Event, Kind::Module];
+        let kind = [Kind::Command, Kind::Event, Kind::Module, Kind::Pair];
         let byte = walk.byte()?;
         let kind = kind
             .into_iter()
@@ -147,6 +165,10 @@ fn read(kind: Kind, walk: &mut Walk<'_>) -> Result<Name, Malformed> {
             Name::Event(EventType::parse(&text_of(walk.text()?)?).map_err(|_| Malformed("event type"))?)
         }
         Kind::Module => Name::Module(ModuleDigest(*walk.array()?)),
+        Kind::Pair => Name::Pair(
+            AggregateType::parse(&text_of(walk.text()?)?).map_err(|_| Malformed("aggregate type"))?,
+            EventType::parse(&text_of(walk.text()?)?).map_err(|_| Malformed("event type"))?,
+        ),
     })
 }
 

@@ -6,7 +6,9 @@ use bytes::Bytes;
 
 use super::{
     body::{self, Step},
+    kinds::{Counts, Row},
     names::Names,
+    values,
 };
 use crate::{
     store::{
@@ -162,6 +164,29 @@ fn event_in_the_index() -> String {
     )
 }
 
+fn stretch_in_the_index() -> String {
+    let mut counts = Counts::default();
+    (0..20).for_each(|kind| counts.add(10 + 3 * kind, 51));
+    let row = Row {
+        chunk: 20_000,
+        counts,
+    };
+    let bytes = values::seal(row.put(), &5_000_u64.to_be_bytes(), IDENTITY.log_id);
+    table(
+        &bytes,
+        &[
+            ("chunk that holds its first position", |walk| {
+                walk.number().map(drop)
+            }),
+            ("number of kinds: 20", |walk| walk.number().map(drop)),
+            ("of each kind, its name as a number and its events", |walk| {
+                (0..40).try_for_each(|_| walk.number().map(drop))
+            }),
+            ("checksum", |walk| walk.take(4).map(drop)),
+        ],
+    )
+}
+
 /// Bytes of redb's pages for each commit when so many are committed together.
 fn pages() -> String {
     let mut text = String::new();
@@ -198,7 +223,12 @@ fn pages() -> String {
 fn the_documentation_says_where_each_byte_goes() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/disk.md");
     let documented = std::fs::read_to_string(path).unwrap();
-    for table in [commit_in_the_log(), event_in_the_index(), pages()] {
+    for table in [
+        commit_in_the_log(),
+        event_in_the_index(),
+        stretch_in_the_index(),
+        pages(),
+    ] {
         let block = format!("```text\n{table}```\n");
         assert!(
             documented.contains(&block),

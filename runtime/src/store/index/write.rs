@@ -7,7 +7,10 @@ use super::{
     Index,
     block::Builder,
     body::parts,
-    core::{BLOCKS, Core, DIRECTORIES, FILTERS, MANIFEST, NAMES, SNAPSHOTS, State, put_manifest},
+    core::{
+        BLOCKS, Core, DIRECTORIES, FILTERS, KIND_GROUPS, KINDS, MANIFEST, NAMES, SNAPSHOTS, Sizes, State,
+        put_manifest,
+    },
     filter::Filter,
     keys::{self, numbered},
     manifest::Manifest,
@@ -15,25 +18,31 @@ use super::{
     outcomes::{Outcome, per_block},
     output::{Output, Slice, gather},
     run::Edge,
+    tally::Tally,
     values,
 };
 use crate::store::{
-    LogIdentity,
+    LogIdentity, StoreOptions,
     file::{Database, Fault, Files},
     format::Malformed,
     overlay::Segment,
 };
 
 /// An empty index file.
-pub(super) fn create(files: &Arc<dyn Files>, name: &str, identity: LogIdentity) -> Result<(), Fault> {
+pub(super) fn create(
+    files: &Arc<dyn Files>,
+    name: &str,
+    identity: LogIdentity,
+    options: &StoreOptions,
+) -> Result<(), Fault> {
     Database::create(files, name, |transaction| {
-        for table in [BLOCKS, DIRECTORIES, FILTERS, NAMES] {
+        for table in [BLOCKS, DIRECTORIES, FILTERS, NAMES, KINDS, KIND_GROUPS] {
             transaction.open_table(table)?;
         }
         for table in [MANIFEST, SNAPSHOTS] {
             transaction.open_table(table)?;
         }
-        put_manifest(transaction, &Manifest::new(identity))
+        put_manifest(transaction, &Manifest::new(identity, Sizes::of(options).shape))
     })
 }
 
@@ -80,7 +89,9 @@ impl Core {
             Edge::from(segment.after),
             self.log_id,
         );
-        let Some(aggregates) = self.write_events(state, segment, &mut names, &mut output)? else {
+        let mut tally = Tally::new(state.kinds.shape, segment.before.position);
+        let written = self.write_events(state, segment, (&mut names, &mut tally), &mut output)?;
+        let Some(aggregates) = written else {
             self.clear_unfinished(state)?;
             return self.write_run(state, segment);
         };
@@ -91,11 +102,15 @@ impl Core {
         for slice in slices {
             self.write(state, |transaction| slice.write(transaction))?;
         }
+        let reached = Edge::from(segment.after);
+        let kinds = state.kinds.with(&tally.counts(), &tally.chunks(segment), reached);
+        let (kinds, rows) = kinds.map_err(damaged)?;
         let mut manifest = state.manifest.clone();
         manifest.next_run += 1;
         manifest.reached = segment.after;
         manifest.names = names.len() as u32;
         manifest.names_crc = names.crc;
+        manifest.kinds_crc = kinds.crc();
         manifest.runs.push(output.record);
         let known = state.names.len();
         let log_id = self.log_id;
@@ -106,23 +121,25 @@ impl Core {
                 let row = values::seal(row.to_vec(), &number.to_be_bytes(), log_id);
                 table.insert(number, row.as_slice())?;
             }
+            rows.write(transaction, log_id)?;
             put_manifest(transaction, &manifest)
         })?;
         state.manifest = manifest;
         state.names = Arc::new(names);
+        state.kinds = Arc::new(kinds);
         state.runs.push(Arc::new(output.run));
         state.unclean = false;
         self.show(state);
         Ok(())
     }
 
-    /// Writes all blocks of events; their filter is returned. None when it turned out on the way that aggregates share
+    /// Writes all blocks of events and counts them; their filter is returned. None when it turned out on the way that aggregates share
     /// hashes, which the segment knows from now on.
     fn write_events(
         &self,
         state: &mut State,
         segment: &Segment,
-        names: &mut Names,
+        (names, tally): (&mut Names, &mut Tally),
         output: &mut Output,
     ) -> Result<Option<Filter>, Fault> {
         let groups = sorted(segment).map_err(damaged)?;
@@ -136,6 +153,7 @@ impl Core {
                 return Ok(None);
             }
             for member in &members {
+                tally.add(member, names).map_err(damaged)?;
                 for part in parts(member, builder.part_bytes()).map_err(damaged)? {
                     builder.push(name, member, &part, names).map_err(damaged)?;
                 }

@@ -171,6 +171,13 @@ impl Log {
         segment.chunk_at(position, next).map(Some)
     }
 
+    /// How many chunks were read, from the segments as they are now.
+    #[cfg(test)]
+    pub(super) fn chunk_reads(&self) -> u64 {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        segments.iter().map(|segment| segment.reads()).sum()
+    }
+
     /// Closes every file for good.
     pub(super) fn shut(&self) {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);

@@ -158,7 +158,7 @@ struct Page {
 
 /// The entries of a segment: cheap to clone, and unchanged by what is added later.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Pages(Vec<Arc<Page>>);
+pub(in crate::store) struct Pages(Vec<Arc<Page>>);
 
 impl Pages {
     fn entry(&self, number: u32) -> Option<(&Page, &Entry)> {
@@ -210,6 +210,31 @@ impl Pages {
         }
         found.reverse();
         found
+    }
+
+    /// Shows every commit with events from about a position on, in the order of the log, with its first position.
+    pub(in crate::store) fn look(
+        &self,
+        position: u64,
+        mut look: impl FnMut(u64, &Scan<'_>) -> Result<(), Malformed>,
+    ) -> Result<(), Malformed> {
+        let begins = |page: &Arc<Page>| {
+            page.entries
+                .first()
+                .is_some_and(|entry| entry.first_position <= position)
+        };
+        let first = self.0.partition_point(begins).saturating_sub(1);
+        for page in self.0.iter().skip(first) {
+            for entry in page.entries.iter().filter(|entry| entry.oldest != NONE) {
+                let chunk = page.chunks.get(entry.chunk as usize);
+                let (_, body) = chunk.ok_or(Malformed("overlay: a chunk is missing"))?;
+                look(
+                    entry.first_position,
+                    &Scan::new(Frames::one(body, entry.at as usize)?)?,
+                )?;
+            }
+        }
+        Ok(())
     }
 
     /// The newest commit with events of each aggregate of a type, given as it is encoded, in no order.
@@ -453,17 +478,26 @@ impl Segment {
         Ok(true)
     }
 
-    /// The commits with an idempotency key, in the order of the log.
-    pub(in crate::store) fn bound(&self) -> impl Iterator<Item = Bound> + '_ {
-        let (mut chunk, mut ordinal) = (0, 0);
-        let entries = self.pages.0.iter().flat_map(|page| {
+    /// Every commit in the order of the log: its chunk and first position.
+    pub(in crate::store) fn places(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.entries().map(|(chunk, entry)| (chunk, entry.first_position))
+    }
+
+    /// Every commit in the order of the log, with its chunk.
+    fn entries(&self) -> impl Iterator<Item = (u64, &Entry)> + '_ {
+        self.pages.0.iter().flat_map(|page| {
             let numbers = page
                 .entries
                 .iter()
                 .filter_map(|entry| Some(page.chunks.get(entry.chunk as usize)?.0));
             numbers.zip(&page.entries)
-        });
-        entries.filter_map(move |(of, entry)| {
+        })
+    }
+
+    /// The commits with an idempotency key, in the order of the log.
+    pub(in crate::store) fn bound(&self) -> impl Iterator<Item = Bound> + '_ {
+        let (mut chunk, mut ordinal) = (0, 0);
+        self.entries().filter_map(move |(of, entry)| {
             ordinal = if of == chunk { ordinal + 1 } else { 0 };
             chunk = of;
             (entry.outcome != 0).then_some(Bound {

@@ -16,7 +16,7 @@ use crate::{
         Direction, EventStore as _, FeedFilter, LocalStore, PageLimit, StoreOptions,
         conformance::{Rng, commit, event, key, observe},
     },
-    vocabulary::{Position, Version},
+    vocabulary::{EventType, Position, RecordedEvent, Version},
 };
 
 /// A log of three segments with its index, closed properly.
@@ -78,6 +78,7 @@ fn right_or_error(store: &LocalStore, ledger: &Ledger) -> Result<u32, String> {
             }
         }
     }
+    errors += right_by_kind(store, &events)?;
     let mut after = Position(0);
     let small = PageLimit {
         events: 5,
@@ -96,6 +97,33 @@ fn right_or_error(store: &LocalStore, ledger: &Ledger) -> Result<u32, String> {
                 errors += 1;
                 after = Position(after.0 + 1);
             }
+        }
+    }
+    Ok(errors)
+}
+
+/// The same for feeds of one event type, and for their number.
+fn right_by_kind(store: &LocalStore, events: &[RecordedEvent]) -> Result<u32, String> {
+    let mut errors = 0;
+    for name in ["deposited", "withdrawn", "Closed.v2"] {
+        let filter = FeedFilter {
+            event_types: vec![EventType::parse(name).unwrap()],
+            ..FeedFilter::default()
+        };
+        let expected: Vec<_> = events
+            .iter()
+            .filter(|event| filter.wants(event))
+            .cloned()
+            .collect();
+        match store.count(Position(0), &filter) {
+            Ok(found) if found == expected.len() as u64 => {}
+            Ok(found) => return Err(format!("{found} events are {name}")),
+            Err(_) => errors += 1,
+        }
+        match store.feed(Position(0), &filter, PLENTY) {
+            Ok(page) if page.events == expected && page.at_head => {}
+            Ok(_) => return Err(format!("a wrong feed of {name}")),
+            Err(_) => errors += 1,
         }
     }
     Ok(errors)

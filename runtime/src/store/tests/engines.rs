@@ -25,6 +25,8 @@ pub(super) fn tiny() -> StoreOptions {
         index_block_bytes: 4 << 10,
         index_slice_bytes: 6 << 10,
         index_merge_runs: 3,
+        index_stretch_events: 3,
+        index_group_stretches: 2,
         overlay_bytes: 64 << 10,
         run_events: 5,
         run_bytes: 32 << 10,

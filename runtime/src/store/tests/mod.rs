@@ -8,6 +8,7 @@ mod disk;
 mod engines;
 mod faults;
 mod format;
+mod kinds;
 mod late_frees;
 mod ledger;
 mod runs;

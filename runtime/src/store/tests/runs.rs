@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use super::{
     disk::{Disk, Fate, Plan},
     engines::tiny,
+    kinds,
 };
 use crate::{
     store::{
@@ -23,16 +24,16 @@ use crate::{
     },
 };
 
-const IDENTITY: LogIdentity = LogIdentity {
+pub(super) const IDENTITY: LogIdentity = LogIdentity {
     log_id: LogId([7; 16]),
     epoch: Epoch(1),
 };
 
 /// What was written, run by run, and where each commit lies.
-struct Story {
+pub(super) struct Story {
     hashing: Hashing,
     rng: Rng,
-    end: Mark,
+    pub(super) end: Mark,
     /// The mark behind each run, and the run.
     runs: Vec<(Mark, Arc<Segment>)>,
     /// Chunk, ordinal, commit.
@@ -41,7 +42,7 @@ struct Story {
 }
 
 impl Story {
-    fn new(seed: u64, hashing: Hashing) -> Self {
+    pub(super) fn new(seed: u64, hashing: Hashing) -> Self {
         Self {
             hashing,
             rng: Rng::new(seed),
@@ -53,7 +54,7 @@ impl Story {
     }
 
     /// Makes up the next run.
-    fn tell(&mut self, chunks: u64) -> Arc<Segment> {
+    pub(super) fn tell(&mut self, chunks: u64) -> Arc<Segment> {
         let limit = RunLimit {
             events: usize::MAX,
             bytes: usize::MAX,
@@ -144,6 +145,7 @@ impl Story {
         for (key, events) in &expected {
             self.check_history(index, key, events, rng);
         }
+        kinds::check(index, &self.events(reached), reached, rng).unwrap();
         for kind in ["account", "order", "other"] {
             let of_kind = expected
                 .iter()
@@ -160,6 +162,16 @@ impl Story {
             let expected: Vec<_> = of_kind.into_iter().skip(skip).take(limit).collect();
             assert_eq!(found, expected);
         }
+    }
+
+    /// What was told until a mark, with the chunk of each event.
+    pub(super) fn events(&self, reached: Mark) -> Vec<(u64, RecordedEvent)> {
+        let told = self.log.iter().take_while(|(chunk, ..)| *chunk < reached.chunk);
+        let events = told.flat_map(|(chunk, _, committed)| {
+            let events = committed.recorded_events();
+            events.map(|event| (*chunk, event)).collect::<Vec<_>>()
+        });
+        events.collect()
     }
 
     fn check_history(&self, index: &Index, key: &AggregateKey, events: &[RecordedEvent], rng: &mut Rng) {
@@ -241,7 +253,7 @@ fn head(events: &[RecordedEvent]) -> Head {
     })
 }
 
-fn files(disk: &Disk) -> Arc<dyn Files> {
+pub(super) fn files(disk: &Disk) -> Arc<dyn Files> {
     Arc::new(disk.clone())
 }
 

@@ -1,0 +1,178 @@
+//! Consumers themselves: `list`, `show`, `create`, `delete`, `reset`, `pause` and `resume`.
+
+use clap::Args;
+use http::StatusCode;
+
+use super::{
+    super::{error::CliError, output::Out, text::escape},
+    stand, words,
+};
+use crate::{
+    client::{Answer, Client, Consumer, ConsumerFilter, ConsumerSettings, ConsumerStart, RetrySettings},
+    vocabulary::{AggregateType, ConsumerName, EventType, Millis},
+};
+
+/// Arguments of `annals consumers create`.
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    /// The consumer's name, for example billing
+    pub name: ConsumerName,
+    /// Which events it wants.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// Where a new consumer begins: beginning (the default), now, a cursor, or a time such as 2026-11-21T08:30:00Z
+    #[arg(long, value_name = "START", value_parser = words::start)]
+    pub start: Option<ConsumerStart>,
+    /// Events that are fetched at a time when a member does not say
+    #[arg(long, value_name = "N")]
+    pub batch: Option<u32>,
+    /// Seconds within which an event is to be acknowledged; then it is delivered again
+    #[arg(long, value_name = "SECONDS", value_parser = words::seconds)]
+    pub ack_deadline: Option<Millis>,
+    /// Attempts before an event is parked, the first one included
+    #[arg(long, value_name = "N")]
+    pub attempts: Option<u32>,
+    /// Seconds to wait after the first attempt that failed; they double with each further one
+    #[arg(long, value_name = "SECONDS", value_parser = words::seconds)]
+    pub first_pause: Option<Millis>,
+    /// Seconds that the pauses grow to
+    #[arg(long, value_name = "SECONDS", value_parser = words::seconds)]
+    pub longest_pause: Option<Millis>,
+    /// Events that may be with members at a time
+    #[arg(long, value_name = "N")]
+    pub concurrency: Option<u32>,
+    /// aggregate: an aggregate's next event waits until its previous one is acknowledged or parked; none: no event waits
+    #[arg(long, value_name = "ORDERING", value_parser = ["aggregate", "none"])]
+    pub ordering: Option<String>,
+}
+
+/// Which events a consumer wants: those that fit all that is said.
+#[derive(Debug, Args)]
+pub struct FilterArgs {
+    /// Only events of these aggregate types: several with commas, or given again
+    #[arg(long = "type", value_name = "TYPE", value_delimiter = ',')]
+    pub types: Vec<AggregateType>,
+    /// Only events with these names: several with commas, or given again
+    #[arg(long = "event-type", value_name = "NAME", value_delimiter = ',')]
+    pub event_types: Vec<EventType>,
+    /// Only events of aggregates whose id begins with this
+    #[arg(long, value_name = "TEXT")]
+    pub id_prefix: Option<String>,
+    /// Only what this actor asked for
+    #[arg(long)]
+    pub actor: Option<String>,
+    /// Only what was recorded at this time or later, such as 2026-11-21T08:30:00Z
+    #[arg(long, value_name = "TIME", value_parser = words::time)]
+    pub since: Option<String>,
+    /// Only what was recorded before this time
+    #[arg(long, value_name = "TIME", value_parser = words::time)]
+    pub until: Option<String>,
+    /// With the server's own events: deployments and the like
+    #[arg(long)]
+    pub include_system: bool,
+}
+
+/// Arguments of `annals consumers reset`.
+#[derive(Debug, Args)]
+pub struct ResetArgs {
+    /// The consumer's name, for example billing
+    pub name: ConsumerName,
+    /// Where to begin: beginning, now, a cursor, or a time such as 2026-11-21T08:30:00Z
+    #[arg(long, value_name = "START", value_parser = words::start)]
+    pub to: ConsumerStart,
+}
+
+impl FilterArgs {
+    fn filter(&self) -> ConsumerFilter {
+        ConsumerFilter {
+            types: self.types.iter().map(ToString::to_string).collect(),
+            event_types: self.event_types.iter().map(ToString::to_string).collect(),
+            id_prefix: self.id_prefix.clone(),
+            actor: self.actor.clone(),
+            since: self.since.clone(),
+            until: self.until.clone(),
+            include_system: self.include_system,
+        }
+    }
+}
+
+impl CreateArgs {
+    fn settings(&self) -> ConsumerSettings {
+        ConsumerSettings {
+            filter: self.filter.filter(),
+            start: self.start.clone(),
+            batch: self.batch,
+            ack_deadline_ms: self.ack_deadline,
+            retry: RetrySettings {
+                attempts: self.attempts,
+                first_pause_ms: self.first_pause,
+                longest_pause_ms: self.longest_pause,
+            },
+            concurrency: self.concurrency,
+            ordering: self.ordering.clone(),
+        }
+    }
+}
+
+pub(super) async fn list(client: &Client, out: &mut Out<'_>) -> Result<(), CliError> {
+    let answer = client.consumers().await?;
+    if out.is_json() {
+        return Ok(out.raw(&answer.body)?);
+    }
+    if answer.value.consumers.is_empty() {
+        out.note("there is no consumer yet; create one with `annals consumers create NAME`");
+        return Ok(());
+    }
+    Ok(out.line(&stand::list(&answer.value.consumers))?)
+}
+
+pub(super) async fn show(client: &Client, name: &ConsumerName, out: &mut Out<'_>) -> Result<(), CliError> {
+    let answer = client.consumer(name.as_str()).await?;
+    print(&answer, out)
+}
+
+pub(super) async fn create(client: &Client, args: &CreateArgs, out: &mut Out<'_>) -> Result<(), CliError> {
+    let name = &args.name;
+    let answer = client.put_consumer(name.as_str(), &args.settings()).await?;
+    print(&answer, out)?;
+    if answer.status != StatusCode::CREATED {
+        out.note(&format!("-- {name} was there already; it goes on where it is"));
+        if args.start.is_some() {
+            out.note(&format!(
+                "-- --start is for a new one; to begin elsewhere: annals consumers reset {name} --to START"
+            ));
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn delete(client: &Client, name: &ConsumerName, out: &mut Out<'_>) -> Result<(), CliError> {
+    client.delete_consumer(name.as_str()).await?;
+    if out.is_json() {
+        // The server says no more than that it succeeded.
+        return Ok(());
+    }
+    Ok(out.line(&format!("{}  deleted", escape(name.as_str())))?)
+}
+
+pub(super) async fn reset(client: &Client, args: &ResetArgs, out: &mut Out<'_>) -> Result<(), CliError> {
+    let answer = client.reset_consumer(args.name.as_str(), &args.to).await?;
+    print(&answer, out)
+}
+
+pub(super) async fn pause(client: &Client, name: &ConsumerName, out: &mut Out<'_>) -> Result<(), CliError> {
+    let answer = client.pause_consumer(name.as_str()).await?;
+    print(&answer, out)
+}
+
+pub(super) async fn resume(client: &Client, name: &ConsumerName, out: &mut Out<'_>) -> Result<(), CliError> {
+    let answer = client.resume_consumer(name.as_str()).await?;
+    print(&answer, out)
+}
+
+fn print(answer: &Answer<Consumer>, out: &mut Out<'_>) -> Result<(), CliError> {
+    if out.is_json() {
+        return Ok(out.raw(&answer.body)?);
+    }
+    Ok(out.line(&stand::whole(&answer.value))?)
+}

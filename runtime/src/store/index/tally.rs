@@ -1,0 +1,136 @@
+//! Counting the events of a run by stretch and kind, while they are written.
+
+use std::collections::HashMap;
+
+use super::{
+    kinds::{Counts, Shape},
+    names::{Kind, Names},
+};
+use crate::store::{
+    format::Malformed,
+    overlay::{Member, Segment},
+};
+
+/// The events of a run.
+#[derive(Debug)]
+pub(super) struct Tally {
+    shape: Shape,
+    /// The first stretch that has events of the run.
+    first: u64,
+    /// Of each stretch, the events of each kind in the order in which the kinds came.
+    stretches: Vec<Vec<u32>>,
+    /// The number of each kind's name.
+    numbers: Vec<u32>,
+    /// Type text | event type text → which of the kinds.
+    kinds: HashMap<Vec<u8>, usize>,
+    /// The kind that was counted last, and how much of it is the aggregate's type.
+    recent: (Vec<u8>, usize, usize),
+}
+
+impl Tally {
+    /// Nothing yet of a run that begins at a position.
+    pub(super) fn new(shape: Shape, position: u64) -> Self {
+        Self {
+            shape,
+            first: shape.stretch_at(position),
+            stretches: Vec::new(),
+            numbers: Vec::new(),
+            kinds: HashMap::new(),
+            recent: (Vec::new(), 0, 0),
+        }
+    }
+
+    /// Counts a commit's events.
+    pub(super) fn add(&mut self, member: &Member<'_>, names: &mut Names) -> Result<(), Malformed> {
+        let aggregate_type = member.scan.aggregate_type()?;
+        for (position, event_type) in (member.first_position..).zip(member.scan.event_types()) {
+            let kind = self.kind(aggregate_type, event_type?, names)?;
+            let stretch = self.shape.stretch_at(position) - self.first;
+            let stretch = usize::try_from(stretch).map_err(|_| Malformed("run: it is too long"))?;
+            if stretch >= self.stretches.len() {
+                self.stretches.resize(stretch + 1, Vec::new());
+            }
+            if let Some(counts) = self.stretches.get_mut(stretch) {
+                if kind >= counts.len() {
+                    counts.resize(kind + 1, 0);
+                }
+                if let Some(count) = counts.get_mut(kind) {
+                    *count += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn kind(
+        &mut self,
+        aggregate_type: &[u8],
+        event_type: &[u8],
+        names: &mut Names,
+    ) -> Result<usize, Malformed> {
+        let (recent, part, kind) = &self.recent;
+        let same = recent.split_at_checked(*part) == Some((aggregate_type, event_type));
+        if same && !recent.is_empty() {
+            return Ok(*kind);
+        }
+        let (pair, part, recent) = &mut self.recent;
+        pair.clear();
+        pair.extend_from_slice(aggregate_type);
+        pair.extend_from_slice(event_type);
+        *part = aggregate_type.len();
+        *recent = match self.kinds.get(pair.as_slice()) {
+            Some(kind) => *kind,
+            None => {
+                let number = names.number(Kind::Pair, pair)?;
+                self.numbers
+                    .push(u32::try_from(number).map_err(|_| Malformed("name: its number"))?);
+                let kind = self.numbers.len() - 1;
+                self.kinds.insert(pair.clone(), kind);
+                kind
+            }
+        };
+        Ok(*recent)
+    }
+
+    /// Of each stretch, how many events of the run are of which kind.
+    pub(super) fn counts(&self) -> Vec<Counts> {
+        let of_stretch = |stretch: &Vec<u32>| {
+            let mut counts = Counts::default();
+            for (number, events) in self
+                .numbers
+                .iter()
+                .zip(stretch)
+                .filter(|(_, events)| **events > 0)
+            {
+                counts.add(*number, *events);
+            }
+            counts
+        };
+        self.stretches.iter().map(of_stretch).collect()
+    }
+
+    /// The chunks that hold the first position of each stretch that begins in the run.
+    pub(super) fn chunks(&self, segment: &Segment) -> Vec<u64> {
+        let mut chunks = Vec::new();
+        let first = self.shape.start_of(self.first);
+        let mut next = if first < segment.before.position {
+            self.shape.start_of(self.first + 1)
+        } else {
+            first
+        };
+        let mut current = segment.before.chunk;
+        for (chunk, position) in segment.places() {
+            // Of several commits at one position, only the last can hold it.
+            while next < position {
+                chunks.push(current);
+                next += self.shape.stretch;
+            }
+            current = chunk;
+        }
+        while next < segment.after.position {
+            chunks.push(current);
+            next += self.shape.stretch;
+        }
+        chunks
+    }
+}
