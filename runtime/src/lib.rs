@@ -14,3 +14,4 @@ pub mod store;
 pub mod toolchain;
 pub mod vocabulary;
 pub mod wasm;
+pub mod webhooks;

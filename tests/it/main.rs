@@ -40,4 +40,5 @@ mod tidy;
 mod tracer;
 mod uploads;
 mod watched;
+mod webhooks;
 mod wire;

@@ -11,5 +11,6 @@ pub mod artifacts;
 pub mod follow;
 pub mod guests;
 pub mod http;
+pub mod receiver;
 pub mod server;
 pub mod shapes;

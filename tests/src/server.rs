@@ -10,7 +10,7 @@ use std::{
 };
 
 use annals::{
-    server::{Server, ServerConfig},
+    server::{Allowed, Server, ServerConfig},
     vocabulary::Limits,
 };
 use serde_json::{Value, json};
@@ -133,14 +133,41 @@ impl TestServer {
         server
     }
 
+    /// A fresh server that may send webhooks to these hosts, also to private addresses.
+    ///
+    /// # Panics
+    /// When it does not start: a test's finding.
+    #[must_use]
+    pub fn with_webhooks(limits: Limits, hosts: &[String]) -> Self {
+        let data = tempfile::tempdir().expect("a temporary directory");
+        let path = data.path().join("data");
+        let allowed = Allowed {
+            hosts: hosts.iter().map(|host| host.parse().expect("a host")).collect(),
+            private: true,
+        };
+        let mut server = Self::open_with(&path, limits, allowed);
+        server.data = Some(data);
+        server
+    }
+
     /// A server on a data directory that the test looks after.
     ///
     /// # Panics
     /// When it does not start: a test's finding.
     #[must_use]
     pub fn open(data: &Path, limits: Limits) -> Self {
+        Self::open_with(data, limits, Allowed::default())
+    }
+
+    /// The same with the places that webhooks may go to.
+    ///
+    /// # Panics
+    /// When it does not start: a test's finding.
+    #[must_use]
+    pub fn open_with(data: &Path, limits: Limits, webhooks: Allowed) -> Self {
         let config = ServerConfig {
             limits,
+            webhooks,
             ..ServerConfig::local(data)
         };
         let (ready, is_ready) = mpsc::channel();

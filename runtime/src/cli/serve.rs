@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{error::CliError, output::Out};
 use crate::{
-    server::{Server, ServerConfig},
+    server::{Allowed, HostPattern, Server, ServerConfig},
     vocabulary::Limits,
 };
 
@@ -39,6 +39,18 @@ pub struct ServeArgs {
         value_delimiter = ','
     )]
     pub limits: Vec<String>,
+    /// A host that webhooks may be sent to, for example hooks.example.com, *.example.com or localhost:9000; can be given
+    /// again; without a port it is that of the URL's scheme
+    #[arg(
+        long = "webhook-host",
+        env = "ANNALS_WEBHOOK_HOSTS",
+        value_name = "HOST[:PORT]",
+        value_delimiter = ','
+    )]
+    pub webhook_hosts: Vec<String>,
+    /// Lets webhooks go to loopback and private addresses, and without TLS
+    #[arg(long, env = "ANNALS_WEBHOOK_PRIVATE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub webhook_private: bool,
     /// How the log on standard error is written
     #[arg(long, env = "ANNALS_LOG", value_name = "FORMAT", default_value = "human")]
     pub log: LogFormat,
@@ -63,6 +75,10 @@ impl ServeArgs {
             listen: self.listen,
             shards: self.shards,
             limits: limits(&self.limits)?,
+            webhooks: Allowed {
+                hosts: hosts(&self.webhook_hosts)?,
+                private: self.webhook_private,
+            },
         })
     }
 }
@@ -83,6 +99,16 @@ fn limits(given: &[String]) -> Result<Limits, CliError> {
         })?;
     }
     Ok(limits)
+}
+
+fn hosts(given: &[String]) -> Result<Vec<HostPattern>, CliError> {
+    let parsed = given.iter().map(|text| text.trim().parse());
+    parsed.collect::<Result<Vec<HostPattern>, _>>().map_err(|error| {
+        CliError::usage(
+            error.to_string(),
+            "write --webhook-host HOST[:PORT], for example hooks.example.com, *.example.com or [::1]:9000",
+        )
+    })
 }
 
 pub(crate) fn run(args: &ServeArgs, out: &mut Out<'_>) -> Result<(), CliError> {
@@ -189,6 +215,8 @@ mod tests {
             shards: Some(3),
             http_threads: None,
             limits: vec!["page-events=500".into(), "lane_queue = 7".into()],
+            webhook_hosts: vec!["hooks.example.com".into()],
+            webhook_private: true,
             log: LogFormat::Human,
             log_filter: "info".into(),
         }
@@ -208,6 +236,8 @@ mod tests {
             ..Limits::default()
         };
         assert_eq!(config.limits, expected);
+        assert_eq!(config.webhooks.hosts, ["hooks.example.com".parse().unwrap()]);
+        assert!(config.webhooks.private);
     }
 
     #[test]
@@ -222,6 +252,13 @@ mod tests {
             assert_eq!(error.exit() as u8, 2);
             assert!(error.to_string().contains(says), "{given}: {error}");
         }
+    }
+
+    #[test]
+    fn a_wrong_webhook_host_is_shown() {
+        let error = hosts(&["https://a".to_owned()]).unwrap_err();
+        assert_eq!(error.exit() as u8, 2);
+        assert!(error.to_string().contains("`https://a`"), "{error}");
     }
 
     #[test]

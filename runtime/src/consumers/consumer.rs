@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use super::{
     journal::Described,
     progress::{LaneKey, Parked, Progress, Record},
+    secret::Secrets,
 };
 use crate::{
     store::AppendError,
@@ -40,6 +41,8 @@ pub(super) struct State {
     pub(super) described: Described,
     pub(super) changed_at: Millis,
     pub(super) deleted: bool,
+    /// What its webhook signs with.
+    pub(super) secrets: Option<Secrets>,
     /// The number of the last change that is to be written down.
     changes: u64,
 }
@@ -69,6 +72,7 @@ impl Consumer {
                 described,
                 changed_at,
                 deleted: false,
+                secrets: None,
                 changes: 0,
             }),
             reading: tokio::sync::Mutex::new(()),

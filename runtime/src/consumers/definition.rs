@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::webhook::Webhook;
 use crate::{
     store::FeedFilter,
     vocabulary::{Millis, Position},
@@ -81,6 +82,9 @@ pub struct Definition {
     pub concurrency: u32,
     /// Which events wait for each other.
     pub ordering: Order,
+    /// Where events are posted to; none when members fetch them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<Webhook>,
 }
 
 impl Default for Definition {
@@ -92,6 +96,7 @@ impl Default for Definition {
             retry: Retry::default(),
             concurrency: 1_000,
             ordering: Order::default(),
+            webhook: None,
         }
     }
 }

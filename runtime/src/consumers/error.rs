@@ -20,6 +20,21 @@ pub enum ConsumerError {
         /// The limit.
         limit: usize,
     },
+    /// No more webhooks are taken.
+    #[error("there are {limit} consumers with a webhook already, which is the limit")]
+    TooManyWebhooks {
+        /// The limit.
+        limit: usize,
+    },
+    /// It has no webhook.
+    #[error("the consumer `{0}` has no webhook")]
+    NoWebhook(ConsumerName),
+    /// The system gives no randomness for a secret.
+    #[error("no secret can be made: {reason}")]
+    NoSecret {
+        /// What the system says.
+        reason: String,
+    },
     /// A value of the definition is not taken.
     #[error(transparent)]
     OutOfBounds(#[from] OutOfBounds),

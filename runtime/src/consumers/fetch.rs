@@ -63,6 +63,28 @@ impl Consumers {
     /// # Errors
     /// [`ConsumerError`].
     pub async fn fetch(&self, name: &ConsumerName, fetch: &Fetch) -> Result<Vec<Delivered>, ConsumerError> {
+        self.fetch_by(name, fetch, None).await
+    }
+
+    /// Leases at most one event to a member: the first that can be delivered after a position, or else the first of all.
+    ///
+    /// # Errors
+    /// [`ConsumerError`].
+    pub async fn fetch_after(
+        &self,
+        name: &ConsumerName,
+        fetch: &Fetch,
+        after: Position,
+    ) -> Result<Vec<Delivered>, ConsumerError> {
+        self.fetch_by(name, fetch, Some(after)).await
+    }
+
+    async fn fetch_by(
+        &self,
+        name: &ConsumerName,
+        fetch: &Fetch,
+        after: Option<Position>,
+    ) -> Result<Vec<Delivered>, ConsumerError> {
         let begun = Instant::now();
         let consumer = self.find(name)?;
         loop {
@@ -70,7 +92,7 @@ impl Consumers {
             let mut wakes = consumer.wakes();
             let last = self.store.last_position();
             let read = self.read_ahead(&consumer, fetch.most, last).await?;
-            let delivered = self.lease(&consumer, fetch)?;
+            let delivered = self.lease(&consumer, fetch, after)?;
             if !delivered.is_empty() {
                 return Ok(delivered);
             }
@@ -95,7 +117,12 @@ impl Consumers {
         }
     }
 
-    fn lease(&self, consumer: &Arc<Consumer>, fetch: &Fetch) -> Result<Vec<Delivered>, ConsumerError> {
+    fn lease(
+        &self,
+        consumer: &Arc<Consumer>,
+        fetch: &Fetch,
+        after: Option<Position>,
+    ) -> Result<Vec<Delivered>, ConsumerError> {
         let now = self.now();
         let mut state = consumer.lock();
         if state.deleted {
@@ -109,7 +136,14 @@ impl Consumers {
         let delivered = if state.described.paused {
             Vec::new()
         } else {
-            state.progress.lease(&fetch.member, most, now)
+            match after {
+                Some(after) => state
+                    .progress
+                    .lease_after(&fetch.member, after, now)
+                    .into_iter()
+                    .collect(),
+                None => state.progress.lease(&fetch.member, most, now),
+            }
         };
         drop(state);
         if expired {
@@ -241,7 +275,7 @@ impl Consumers {
 }
 
 impl Settled {
-    fn note(&mut self, lease: LeaseId, ended: Result<bool, LeaseRefused>) {
+    pub(super) fn note(&mut self, lease: LeaseId, ended: Result<bool, LeaseRefused>) {
         match ended {
             Ok(true) => self.done += 1,
             Ok(false) => self.already += 1,

@@ -61,6 +61,8 @@ pub(super) struct Skipped {
 pub(super) struct Described {
     pub(super) definition: Definition,
     pub(super) paused: bool,
+    /// Why, when it was not asked for.
+    pub(super) paused_because: Option<String>,
     /// The version of the event that began the present generation.
     pub(super) generation: u64,
     /// Where it begins.
@@ -72,6 +74,8 @@ pub(super) struct Described {
 struct Payload {
     definition: Definition,
     paused: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    paused_because: Option<String>,
     generation: u64,
     /// A cursor.
     start: String,
@@ -126,6 +130,7 @@ pub(super) fn find(store: &dyn EventStore, name: &ConsumerName) -> Result<Option
         described: Described {
             definition: payload.definition,
             paused: payload.paused,
+            paused_because: payload.paused_because,
             generation: payload.generation,
             start: start.position,
         },
@@ -160,6 +165,7 @@ pub(super) fn record(store: &Arc<dyn EventStore>, recording: Recording<'_>) -> R
     let payload = Payload {
         definition: described.definition.clone(),
         paused: described.paused,
+        paused_because: described.paused_because.clone(),
         generation: described.generation,
         start: Cursor::new(identity.log_id, identity.epoch, described.start).to_string(),
         skipped: recording.skipped,

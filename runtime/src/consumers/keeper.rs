@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::{
     consumer::{Changes, Consumer, Saved},
     progress::{LaneKey, Parked, Record},
+    secret::Secrets,
 };
 use crate::{
     store::{ConsumerRow, EventStore, ReadError},
@@ -148,9 +149,19 @@ fn encode<T: serde::Serialize>(value: &T) -> Option<Vec<u8>> {
 
 const PROGRESS: &[u8] = b"progress";
 const PARKED: &[u8] = b"parked";
+const SECRETS: &[u8] = b"secrets";
 
 fn progress_key(name: &ConsumerName) -> Vec<u8> {
     [name.as_str().as_bytes(), b"\0", PROGRESS].concat()
+}
+
+fn secrets_key(name: &ConsumerName) -> Vec<u8> {
+    [name.as_str().as_bytes(), b"\0", SECRETS].concat()
+}
+
+/// The row of what a webhook signs with; none takes it away.
+pub(super) fn secrets_row(name: &ConsumerName, secrets: Option<&Secrets>) -> ConsumerRow {
+    row(secrets_key(name), secrets.and_then(encode))
 }
 
 fn parked_key(name: &ConsumerName, lane: &LaneKey) -> Vec<u8> {
@@ -170,6 +181,7 @@ fn parked_key(name: &ConsumerName, lane: &LaneKey) -> Vec<u8> {
 pub(super) enum Kept {
     Progress(Record),
     Parked(LaneKey, Parked),
+    Secrets(Secrets),
 }
 
 /// Whose row it is, and what it says.
@@ -190,6 +202,7 @@ pub(super) fn read_row(row: &ConsumerRow) -> Result<(ConsumerName, Kept), ReadEr
     let kept = match parts.next() {
         Some(PROGRESS) => postcard::from_bytes(value).map(Kept::Progress),
         Some(PARKED) => postcard::from_bytes(value).map(|(lane, parked)| Kept::Parked(lane, parked)),
+        Some(SECRETS) => postcard::from_bytes(value).map(Kept::Secrets),
         _ => return Err(unknown()),
     };
     Ok((name, kept.map_err(|_| unknown())?))
@@ -200,6 +213,8 @@ pub(super) fn removals<'a>(
     name: &ConsumerName,
     lanes: impl Iterator<Item = &'a LaneKey>,
 ) -> Vec<ConsumerRow> {
-    let keys = std::iter::once(progress_key(name)).chain(lanes.map(|lane| parked_key(name, lane)));
+    let keys = [progress_key(name), secrets_key(name)]
+        .into_iter()
+        .chain(lanes.map(|lane| parked_key(name, lane)));
     keys.map(|key| row(key, None)).collect()
 }

@@ -5,7 +5,7 @@
 //! again; what cannot be handled is parked with the later events of its aggregate behind it.
 //!
 //! `progress` is the pure part. `journal` keeps definitions as events, `keeper` writes down how far consumers have got, and
-//! the rest puts them together.
+//! the rest puts them together. Webhooks, which fetch for their receivers, are a room of their own; what is kept of them is here.
 
 mod consumer;
 mod definition;
@@ -17,10 +17,14 @@ mod lag;
 mod lease;
 mod parked;
 mod progress;
+mod push;
+mod secret;
 mod service;
 mod start;
+mod status;
 #[cfg(test)]
 mod tests;
+mod webhook;
 
 pub use definition::{Definition, Order, OutOfBounds, Retry, Start, most};
 pub use error::ConsumerError;
@@ -30,4 +34,8 @@ pub use lag::Lag;
 pub use lease::{LeaseId, LeaseRefused, NotALease};
 pub use parked::{ParkedLane, ParkedPage};
 pub use progress::{Delivered, LaneKey, Parked, ParkedRefused, Refusal};
-pub use service::{Consumers, Status};
+pub use push::Pushed;
+pub use secret::{NotASecret, Secret, Secrets};
+pub use service::{Consumers, Put};
+pub use status::Status;
+pub use webhook::{Mode, Webhook};

@@ -286,34 +286,54 @@ impl Progress {
     pub(super) fn lease(&mut self, member: &str, most: usize, now: Now) -> Vec<Delivered> {
         self.expire(now);
         let mut delivered = Vec::new();
-        while delivered.len() < most && self.leased < self.rules.concurrency as usize {
+        while delivered.len() < most && self.has_room() {
             let Some(position) = self.ready.pop_first() else {
                 break;
             };
-            let Some(item) = self.items.get_mut(&position) else {
-                continue;
-            };
-            let failures = self.failures.get(&position);
-            let attempt = failures.map_or(0, |failures| failures.attempts) + 1;
-            let until = now.steady + self.rules.ack_deadline_ms;
-            item.state = State::Leased {
-                member: member.to_owned(),
-                attempt,
-                until,
-            };
-            self.due.insert((until, position));
-            self.leased += 1;
-            delivered.push(Delivered {
-                lease: LeaseId {
-                    generation: self.generation,
-                    position,
-                    attempt,
-                },
-                last_error: failures.map(|failures| failures.error.clone()),
-                event: item.event.clone(),
-            });
+            delivered.extend(self.deliver(position, member, now));
         }
         delivered
+    }
+
+    /// Leases one: the first that is ready after a position, or else the first of all. Whoever goes on where it was comes
+    /// past all lanes, whatever the older ones do.
+    pub(super) fn lease_after(&mut self, member: &str, after: Position, now: Now) -> Option<Delivered> {
+        self.expire(now);
+        let later = self
+            .ready
+            .range((Bound::Excluded(after), Bound::Unbounded))
+            .next();
+        let position = later.or_else(|| self.ready.first()).copied();
+        let position = position.filter(|_| self.has_room())?;
+        self.ready.remove(&position);
+        self.deliver(position, member, now)
+    }
+
+    fn has_room(&self) -> bool {
+        self.leased < self.rules.concurrency as usize
+    }
+
+    fn deliver(&mut self, position: Position, member: &str, now: Now) -> Option<Delivered> {
+        let item = self.items.get_mut(&position)?;
+        let failures = self.failures.get(&position);
+        let attempt = failures.map_or(0, |failures| failures.attempts) + 1;
+        let until = now.steady + self.rules.ack_deadline_ms;
+        item.state = State::Leased {
+            member: member.to_owned(),
+            attempt,
+            until,
+        };
+        self.due.insert((until, position));
+        self.leased += 1;
+        Some(Delivered {
+            lease: LeaseId {
+                generation: self.generation,
+                position,
+                attempt,
+            },
+            last_error: failures.map(|failures| failures.error.clone()),
+            event: item.event.clone(),
+        })
     }
 
     /// When the next lease ends, or the next pause, by the steady clock.

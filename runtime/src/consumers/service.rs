@@ -10,20 +10,23 @@ use std::{
     time::Instant,
 };
 
+use tokio::sync::watch;
+
 use crate::{
     aggregates::UniqueIds,
     bus::Bus,
     store::{AppendError, EventStore, ReadError},
-    vocabulary::{Clock, ConsumerName, LaneEpoch, Limits, Millis, Position},
+    vocabulary::{Clock, ConsumerName, LaneEpoch, Limits, Millis},
 };
 
 use super::{
-    consumer::{Consumer, State},
+    consumer::Consumer,
     definition::{Definition, Start},
     error::ConsumerError,
     journal::{self, Change, Described, Found, Recording, Skipped},
     keeper::{self, Keeper, Kept},
     progress::{Bounds, LaneKey, Now, Parked, Progress, Record},
+    secret::{Secret, Secrets},
 };
 
 /// The handle to all consumers.
@@ -31,39 +34,34 @@ pub struct Consumers {
     pub(super) store: Arc<dyn EventStore>,
     pub(super) bus: Bus,
     pub(super) limits: Arc<Limits>,
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
     ids: UniqueIds,
     attempts: AtomicU64,
     begun: Instant,
     keeper: Keeper,
     /// Changes of definitions, one at a time.
     changing: Mutex<()>,
-    known: RwLock<BTreeMap<ConsumerName, Arc<Consumer>>>,
+    pub(super) known: RwLock<BTreeMap<ConsumerName, Arc<Consumer>>>,
+    /// Raised with each change of what consumers are.
+    pub(super) turns: watch::Sender<u64>,
 }
 
-/// A consumer as it stands.
+/// What has been kept of a consumer.
+#[derive(Default)]
+struct Rows {
+    record: Option<Record>,
+    parked: BTreeMap<LaneKey, Parked>,
+    secrets: Option<Secrets>,
+}
+
+/// What came of creating or changing a consumer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Status {
-    /// Its name.
-    pub name: ConsumerName,
-    /// What it was asked to be.
-    pub definition: Definition,
-    /// Whether it delivers nothing at the moment.
-    pub paused: bool,
-    /// When its definition was last changed, by the wall clock.
-    pub changed_at: Millis,
-    /// Everything up to here is acknowledged, parked or not wanted.
-    pub checkpoint: Position,
-    /// Leases that are out, by member.
-    pub leases: BTreeMap<String, usize>,
-    /// Aggregates with parked events.
-    pub parked_aggregates: usize,
-    /// Parked events of all of them.
-    pub parked_events: u64,
+pub struct Put {
+    /// True when it is new; none when nothing had to change.
+    pub is_new: Option<bool>,
+    /// What its webhook signs with, when it was made just now. It is not shown again.
+    pub secret: Option<Secret>,
 }
-
-/// What has been kept of the consumers, by name.
-type Rows = BTreeMap<ConsumerName, (Option<Record>, BTreeMap<LaneKey, Parked>)>;
 
 impl Consumers {
     /// Reads what is kept of every consumer.
@@ -93,6 +91,7 @@ impl Consumers {
             keeper: Keeper::start(store).map_err(unavailable)?,
             changing: Mutex::default(),
             known: RwLock::default(),
+            turns: watch::Sender::new(0),
         };
         let mut rows = consumers.read_rows()?;
         for name in journal::names(&**store)? {
@@ -102,28 +101,33 @@ impl Consumers {
                 _ => drop(rows.insert(name, kept)),
             }
         }
-        for (name, (_, parked)) in rows {
-            consumers.forget(&name, parked.keys());
+        for (name, kept) in rows {
+            consumers.forget(&name, kept.parked.keys());
         }
         Ok(consumers)
     }
 
-    fn read_rows(&self) -> Result<Rows, ReadError> {
-        let mut rows = Rows::new();
+    fn read_rows(&self) -> Result<BTreeMap<ConsumerName, Rows>, ReadError> {
+        let mut rows: BTreeMap<ConsumerName, Rows> = BTreeMap::new();
         for row in self.store.consumer_rows()? {
             let (name, kept) = keeper::read_row(&row)?;
             let of_consumer = rows.entry(name).or_default();
             match kept {
-                Kept::Progress(record) => of_consumer.0 = Some(record),
-                Kept::Parked(lane, parked) => drop(of_consumer.1.insert(lane, parked)),
+                Kept::Progress(record) => of_consumer.record = Some(record),
+                Kept::Parked(lane, parked) => drop(of_consumer.parked.insert(lane, parked)),
+                Kept::Secrets(secrets) => of_consumer.secrets = Some(secrets),
             }
         }
         Ok(rows)
     }
 
     /// Goes on where the last process was. What belongs to an earlier generation is none of this one's business.
-    fn take_up(&self, name: ConsumerName, found: Found, kept: (Option<Record>, BTreeMap<LaneKey, Parked>)) {
-        let (record, mut parked) = kept;
+    fn take_up(&self, name: ConsumerName, found: Found, kept: Rows) {
+        let Rows {
+            record,
+            mut parked,
+            secrets,
+        } = kept;
         let described = found.described;
         let stale: Vec<LaneKey> = parked
             .extract_if(.., |_, parked| parked.generation != described.generation)
@@ -136,7 +140,9 @@ impl Consumers {
             None => Progress::new(described.generation, described.start, rules, self.bounds()),
         };
         progress.parked_again(stale);
+        let secrets = secrets.filter(|_| described.definition.webhook.is_some());
         let consumer = Consumer::new(name.clone(), progress, described, found.changed_at);
+        consumer.lock().secrets = secrets;
         self.write_known().insert(name, Arc::new(consumer));
     }
 
@@ -178,7 +184,7 @@ impl Consumers {
         self.keeper.want(consumer);
     }
 
-    fn record(
+    pub(super) fn record(
         &self,
         name: &ConsumerName,
         change: Change,
@@ -220,12 +226,31 @@ impl Consumers {
         definition: Definition,
         start: Start,
     ) -> Result<Option<bool>, ConsumerError> {
+        self.put_with(name, definition, start, None).map(|put| put.is_new)
+    }
+
+    /// The same, with what its webhook is to sign with; none for the secret there is, or else a new one. It blocks.
+    ///
+    /// # Errors
+    /// [`ConsumerError`].
+    pub fn put_with(
+        &self,
+        name: &ConsumerName,
+        definition: Definition,
+        start: Start,
+        given: Option<Secret>,
+    ) -> Result<Put, ConsumerError> {
         definition.check()?;
         let _changing = self.change();
-        match self.find(name) {
-            Ok(consumer) => self.change_definition(&consumer, definition),
-            Err(_) => self.create(name, definition, start).map(Some),
-        }
+        let known = self.find(name).ok();
+        let (secrets, secret) = self.secrets_for(name, known.as_deref(), &definition, given)?;
+        let is_new = match &known {
+            Some(consumer) => self.change_definition(consumer, definition)?,
+            None => Some(self.create(name, definition, start)?),
+        };
+        self.put_in_force(name, secrets)?;
+        self.turned();
+        Ok(Put { is_new, secret })
     }
 
     fn create(
@@ -243,6 +268,7 @@ impl Consumers {
         let described = Described {
             definition: definition.clone(),
             paused: false,
+            paused_because: None,
             generation: before.map_or(0, |found| found.version.0) + 1,
             start: self.position_of(start)?,
         };
@@ -292,6 +318,7 @@ impl Consumers {
         let lanes: Vec<LaneKey> = state.progress.parked().map(|(lane, _)| lane.clone()).collect();
         drop(state);
         consumer.wake();
+        self.turned();
         self.forget(name, lanes.iter());
         Ok(())
     }
@@ -301,28 +328,6 @@ impl Consumers {
         if let Err(error) = self.store.save_consumers(&keeper::removals(name, lanes)) {
             tracing::warn!(%error, consumer = %name, "what was kept of a deleted consumer stays until the next start");
         }
-    }
-
-    /// Stops delivering, or goes on. What is leased can be acknowledged meanwhile. It blocks.
-    ///
-    /// # Errors
-    /// [`ConsumerError`].
-    pub fn pause(&self, name: &ConsumerName, paused: bool) -> Result<(), ConsumerError> {
-        let _changing = self.change();
-        let consumer = self.find(name)?;
-        let mut described = consumer.lock().described.clone();
-        if described.paused == paused {
-            return Ok(());
-        }
-        described.paused = paused;
-        let change = if paused { Change::Paused } else { Change::Resumed };
-        let changed_at = self.record(name, change, &described)?;
-        let mut state = consumer.lock();
-        state.described = described;
-        state.changed_at = changed_at;
-        drop(state);
-        consumer.wake();
-        Ok(())
     }
 
     /// Begins anew elsewhere: leases and parked events of before are void. It blocks.
@@ -351,47 +356,9 @@ impl Consumers {
         Ok(())
     }
 
-    /// Every name.
-    #[must_use]
-    pub fn names(&self) -> Vec<ConsumerName> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.keys().cloned().collect()
-    }
-
-    /// A consumer as it stands.
-    ///
-    /// # Errors
-    /// [`ConsumerError::Unknown`].
-    pub fn status(&self, name: &ConsumerName) -> Result<Status, ConsumerError> {
-        let consumer = self.find(name)?;
-        let mut state = consumer.lock();
-        if state.progress.expire(self.now()) {
-            state.changed();
-            self.keep(&consumer);
-        }
-        Ok(status_of(name, &state))
-    }
-
     /// Writes down what is not yet, and ends the thread that does. Call it before the store is closed.
     pub fn stop(&self) {
         self.keeper.stop();
-    }
-}
-
-fn status_of(name: &ConsumerName, state: &State) -> Status {
-    let progress = &state.progress;
-    let members = progress.members().into_iter();
-    Status {
-        name: name.clone(),
-        definition: state.described.definition.clone(),
-        paused: state.described.paused,
-        changed_at: state.changed_at,
-        checkpoint: progress.checkpoint(),
-        leases: members
-            .map(|(member, leases)| (member.to_owned(), leases))
-            .collect(),
-        parked_aggregates: progress.parked().count(),
-        parked_events: progress.parked().map(|(_, parked)| parked.count).sum(),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
     modules::Modules,
     store::{EventStore, LogIdentity},
     vocabulary::{Cursor, Limits, Position},
+    webhooks::Webhooks,
 };
 
 use super::problem::Problem;
@@ -31,6 +32,8 @@ pub struct Running {
     pub bus: Bus,
     /// The durable consumers.
     pub consumers: Arc<Consumers>,
+    /// What is sent to receivers.
+    pub webhooks: Arc<Webhooks>,
 }
 
 impl Running {

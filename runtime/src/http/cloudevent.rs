@@ -1,11 +1,18 @@
 //! Events as CloudEvents 1.0 in JSON (<https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md>).
 
+use std::sync::Arc;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::value::RawValue;
 
-use crate::vocabulary::{
-    AggregateKey, Committed, Millis, ModuleDigest, Position, RecordedEvent, Version, push_hex,
+use crate::{
+    modules::Modules,
+    store::{EventStore, LogIdentity},
+    vocabulary::{
+        AggregateKey, Committed, Cursor, Millis, ModuleDigest, Position, RecordedEvent, Version, push_hex,
+    },
+    webhooks::Encode,
 };
 
 use super::{
@@ -80,10 +87,17 @@ impl<'a> CloudEvent<'a> {
 
     /// Appends the event as JSON, on one line.
     pub(super) fn write(&self, running: &Running, out: &mut Vec<u8>) {
+        self.write_of(running.store.identity(), &running.modules, out);
+    }
+
+    fn write_of(&self, log: LogIdentity, modules: &Modules, out: &mut Vec<u8>) {
         let aggregate_type = self.key.aggregate_type.as_str();
         let mut object = Object::begin(out);
         object.raw("specversion", b"\"1.0\"");
-        self.write_id(running, object.member("id"));
+        let id = object.member("id");
+        id.push(b'"');
+        self.write_id(log, id);
+        id.push(b'"');
         let source = object.member("source");
         source.extend_from_slice(b"\"/v1/aggregates/");
         source.extend_from_slice(aggregate_type.as_bytes());
@@ -94,7 +108,7 @@ impl<'a> CloudEvent<'a> {
         time.push(b'"');
         push_rfc3339(self.recorded_at, time);
         time.push(b'"');
-        let is_json = self.key.aggregate_type.is_system() || running.modules.writes_json(self.module);
+        let is_json = self.key.aggregate_type.is_system() || modules.writes_json(self.module);
         if is_json {
             object.raw("datacontenttype", b"\"application/json\"");
         }
@@ -113,7 +127,10 @@ impl<'a> CloudEvent<'a> {
         sequence.push(b'"');
         let position = object.member("position");
         position.push(b'"');
-        push_hex(&running.cursor(self.position).bytes(), position);
+        push_hex(
+            &Cursor::new(log.log_id, log.epoch, self.position).bytes(),
+            position,
+        );
         position.push(b'"');
         object.text("correlationid", self.correlation_id);
         object.text_if("causationid", self.causation_id);
@@ -127,9 +144,8 @@ impl<'a> CloudEvent<'a> {
     }
 
     /// Unique across logs and types: log id, type, aggregate id and version.
-    fn write_id(&self, running: &Running, out: &mut Vec<u8>) {
-        out.push(b'"');
-        push_hex(&running.store.identity().log_id.0, out);
+    fn write_id(&self, log: LogIdentity, out: &mut Vec<u8>) {
+        push_hex(&log.log_id.0, out);
         out.push(b'/');
         out.extend_from_slice(self.key.aggregate_type.as_str().as_bytes());
         out.push(b'/');
@@ -138,7 +154,37 @@ impl<'a> CloudEvent<'a> {
         }
         out.push(b'/');
         number(self.version.0, out);
-        out.push(b'"');
+    }
+}
+
+/// Writes events for those who do not answer requests.
+#[derive(Debug, Clone)]
+pub struct CloudEvents {
+    store: Arc<dyn EventStore>,
+    modules: Arc<Modules>,
+}
+
+impl CloudEvents {
+    /// Those of a log, with what its modules say of their payloads.
+    #[must_use]
+    pub fn new(store: &Arc<dyn EventStore>, modules: &Arc<Modules>) -> Self {
+        Self {
+            store: Arc::clone(store),
+            modules: Arc::clone(modules),
+        }
+    }
+}
+
+impl Encode for CloudEvents {
+    fn id(&self, event: &RecordedEvent) -> String {
+        let mut id = Vec::new();
+        CloudEvent::from(event).write_id(self.store.identity(), &mut id);
+        // Hexadecimal digits, names and percent-encoded text are ASCII.
+        String::from_utf8(id).unwrap_or_default()
+    }
+
+    fn write(&self, event: &RecordedEvent, out: &mut Vec<u8>) {
+        CloudEvent::from(event).write_of(self.store.identity(), &self.modules, out);
     }
 }
 

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    consumers::{Definition, Order, Retry, Start},
+    consumers::{Definition, Order, Retry, Secret, Start},
     store::FeedFilter,
     vocabulary::{Cursor, InvalidName, Millis, json_problem, shown},
 };
@@ -14,6 +14,7 @@ use super::{
     cloudevent::{parse_rfc3339, rfc3339},
     feed::{check_filter, place},
     problem::Problem,
+    webhook_body::{self, WebhookBody},
 };
 
 /// The body of `PUT /v1/consumers/{name}`. What is left out has its default.
@@ -27,6 +28,7 @@ pub(super) struct DefinitionBody {
     retry: RetryBody,
     concurrency: Option<u32>,
     ordering: Option<String>,
+    webhook: Option<WebhookBody>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -70,16 +72,23 @@ pub(super) fn read<T: serde::de::DeserializeOwned>(
 }
 
 impl DefinitionBody {
-    /// The definition, and where a new consumer begins.
+    /// The definition, where a new consumer begins, and what its webhook is to sign with.
     pub(super) async fn into_definition(
         self,
         app: &App,
         running: &Running,
-    ) -> Result<(Definition, Start), Problem> {
+    ) -> Result<(Definition, Start, Option<Secret>), Problem> {
         let usual = Definition::default();
         let start = match self.start {
             Some(start) => start_of(&start, running).await?,
             None => Start::Beginning,
+        };
+        let (webhook, secret) = match self.webhook {
+            Some(webhook) => {
+                let (webhook, secret) = webhook.into_webhook(running)?;
+                (Some(webhook), secret)
+            }
+            None => (None, None),
         };
         let definition = Definition {
             filter: self.filter.into_filter(app)?,
@@ -88,8 +97,9 @@ impl DefinitionBody {
             retry: self.retry.into_retry(),
             concurrency: self.concurrency.unwrap_or(usual.concurrency),
             ordering: self.ordering.as_deref().map_or(Ok(usual.ordering), ordering_of)?,
+            webhook,
         };
-        Ok((definition, start))
+        Ok((definition, start, secret))
     }
 }
 
@@ -210,6 +220,7 @@ pub(super) fn document(definition: &Definition) -> Value {
             Order::Aggregate => "aggregate",
             Order::None => "none",
         },
+        "webhook": definition.webhook.as_ref().map(webhook_body::document),
     })
 }
 

@@ -20,7 +20,7 @@ use http_body_util::Full;
 
 use super::{
     app::{App, Running},
-    cloudevent::CloudEvent,
+    cloudevent::{CloudEvent, CloudEvents},
     direct,
     routes::commands::write_body,
 };
@@ -35,6 +35,7 @@ use crate::{
     },
     vocabulary::{Clock, Committed, Limits, ManualClock, Position},
     wasm::{Host, HostOptions, tests::guests},
+    webhooks::{Allowed, Webhooks},
 };
 
 /// So many of each; enough that memory is taken and given back as it is in the long run.
@@ -79,11 +80,16 @@ pub(super) fn running(limits: &Arc<Limits>) -> Running {
     let aggregates = Arc::new(Aggregates::start(&store, &clock, limits, 1).unwrap());
     let modules = Modules::open(&store, host.unwrap(), &aggregates, &clock).unwrap();
     modules.upload(&guests::counter(), true).unwrap();
+    let modules = Arc::new(modules);
     let bus = Bus::new(&store, limits);
+    let consumers = Arc::new(Consumers::open(&store, &bus, &clock, limits).unwrap());
+    let encode = Arc::new(CloudEvents::new(&store, &modules));
+    let webhooks = Webhooks::open(&consumers, encode, Allowed::default(), &clock, limits);
     Running {
-        consumers: Arc::new(Consumers::open(&store, &bus, &clock, limits).unwrap()),
+        webhooks: Arc::new(webhooks),
+        consumers,
         bus,
-        modules: Arc::new(modules),
+        modules,
         aggregates,
         store,
     }

@@ -81,6 +81,13 @@ impl From<ConsumerError> for Problem {
             ConsumerError::TooMany { limit } => Self::new(429, "busy", "Too many consumers", detail)
                 .fix("delete one that is not needed, or raise the limit `consumers`")
                 .with("limit", limit),
+            ConsumerError::TooManyWebhooks { limit } => Self::new(429, "busy", "Too many webhooks", detail)
+                .fix("take one away that is not needed, or raise the limit `webhooks`")
+                .with("limit", limit),
+            ConsumerError::NoWebhook(name) => Self::new(404, "no-webhook", "It has no webhook", detail)
+                .fix("PUT the consumer with a `webhook`")
+                .with("consumer", name.as_str()),
+            ConsumerError::NoSecret { .. } => Self::unavailable(detail),
             ConsumerError::OutOfBounds(bounds) => Self::malformed(
                 detail,
                 format!("choose a value from {} to {}", bounds.least, bounds.most),

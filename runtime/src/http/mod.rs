@@ -22,7 +22,9 @@ mod protocol;
 mod routes;
 mod serve;
 mod streams;
+mod webhook_body;
 
 pub use app::{App, Running};
+pub use cloudevent::CloudEvents;
 pub use problem::Problem;
 pub use serve::serve;

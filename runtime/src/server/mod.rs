@@ -16,12 +16,15 @@ use crate::{
     aggregates::Aggregates,
     bus::Bus,
     consumers::{ConsumerError, Consumers},
-    http::{self, App, Running},
+    http::{self, App, CloudEvents, Running},
     modules::{ActivateError, Modules},
     store::{EventStore, LocalStore, OpenError, Progress, Step, StoreOptions},
     vocabulary::{Clock, Limits, SystemClock},
     wasm::{Host, HostError, HostOptions},
+    webhooks::Webhooks,
 };
+
+pub use crate::webhooks::{Allowed, HostPattern};
 
 /// Where compiled modules are cached, below the data directory: disposable.
 const CACHE_DIR: &str = "cache";
@@ -37,6 +40,8 @@ pub struct ServerConfig {
     pub shards: Option<usize>,
     /// The limits in force.
     pub limits: Limits,
+    /// Where webhooks may go.
+    pub webhooks: Allowed,
 }
 
 impl ServerConfig {
@@ -48,6 +53,7 @@ impl ServerConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             shards: None,
             limits: Limits::default(),
+            webhooks: Allowed::default(),
         }
     }
 }
@@ -166,13 +172,15 @@ impl Server {
             }
         };
         app.started(running.clone());
+        running.webhooks.start();
         ready(address);
         shutdown.await;
         tracing::info!("shutting down: no more requests are taken");
         app.stopping();
         running.bus.close();
         drop(stop);
-        if let Err(error) = serving.await {
+        let (served, ()) = tokio::join!(serving, running.webhooks.stop());
+        if let Err(error) = served {
             tracing::error!(%error, "the web server ended unexpectedly");
         }
         let closing = tokio::task::spawn_blocking(move || {
@@ -219,11 +227,14 @@ fn open(config: &ServerConfig, limits: &Arc<Limits>) -> Result<Running, StartErr
     let bus = Bus::new(&store, limits);
     let modules = Arc::new(Modules::open(&store, host, &aggregates, &clock)?);
     let consumers = Arc::new(Consumers::open(&store, &bus, &clock, limits)?);
+    let encode = Arc::new(CloudEvents::new(&store, &modules));
+    let webhooks = Webhooks::open(&consumers, encode, config.webhooks.clone(), &clock, limits);
     Ok(Running {
         store,
         aggregates,
         modules,
         bus,
         consumers,
+        webhooks: Arc::new(webhooks),
     })
 }

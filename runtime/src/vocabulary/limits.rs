@@ -211,6 +211,28 @@ limits! {
         "longest wait of a fetch", on breach "400", because "A connection that waits costs memory, and proxies cut it.";
     parked_aggregates: usize = 10_000, at most 1_000_000, "count",
         "aggregates with parked events of one consumer", on breach "the next one is tried on, at its longest pause", because "Somebody has to look at them.";
+    webhooks: usize = 256, at most 4_096, "count",
+        "consumers with a webhook", on breach "429", because "Each has connections, and a thread while a name is looked up.";
+    webhook_requests: usize = 64, at most 1_024, "count",
+        "requests of one webhook under way", on breach "400", because "Each is a connection and an event in memory.";
+    webhook_batch_bytes: usize = MIB, at most 64 * MIB as u64, "B",
+        "events in one request of a webhook", on breach "the rest comes with the next one", because "What receivers commonly take; a single larger event still passes.";
+    webhook_connect: Duration = Duration::from_secs(5), at most 60 * 1_000, "ms",
+        "looking up a receiver, connecting and agreeing on TLS", on breach "the attempt has failed", because "A connection that is not there by then is not coming.";
+    webhook_answer_bytes: usize = 16 * KIB, at most MIB as u64, "B",
+        "read of a receiver's answer, and of its head", on breach "the connection is closed", because "Only the status counts; the rest is for people, or for keeping the connection.";
+    webhook_answer: Duration = Duration::from_secs(2), at most 60 * 1_000, "ms",
+        "time for the rest of an answer whose head is there", on breach "the connection is closed", because "As above.";
+    webhook_idle: Duration = Duration::from_secs(30), at most 600 * 1_000, "ms",
+        "time for which an unused connection to a receiver is kept", on breach "it is closed", because "Most receivers close theirs after a minute.";
+    webhook_failures: usize = 10, at most 10_000, "count",
+        "failed requests of a webhook in a row before it is left alone for a while", on breach "the circuit opens", because "A receiver that is down recovers sooner, and no event's attempts are used up.";
+    webhook_pause: Duration = Duration::from_secs(300), at most 86_400 * 1_000, "ms",
+        "longest time for which a failing receiver is left alone before it is tried again", on breach "one request is sent", because "It begins with a second and doubles.";
+    webhook_retry_after: Duration = Duration::from_secs(3_600), at most 86_400 * 1_000, "ms",
+        "longest Retry-After of a receiver that is respected", on breach "it is tried again after this time", because "A wrong date must not stop a consumer for years.";
+    webhook_secret_overlap: Duration = Duration::from_secs(86_400), at most 2_592_000 * 1_000, "ms",
+        "time for which a webhook's old secret signs beside the new one", on breach "the new one signs alone", because "Receivers take the new one over meanwhile.";
     heartbeat: Duration = Duration::from_secs(15), at most 300 * 1_000, "ms",
         "silence on a stream", on breach "a comment is sent", because "Proxies close silent connections.";
     stream_frame_bytes: usize = 32 * KIB, at most 1_024 * KIB as u64, "B",

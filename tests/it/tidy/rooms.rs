@@ -15,15 +15,20 @@ const FOREIGN: &[(&str, &[&str])] = &[
         &[
             "bus",
             "consumers",
+            "webhooks",
             "http",
             "client",
             "cli",
             "server",
             "aggregates",
             "modules",
+            "webhooks",
             "main",
         ],
     ),
+    ("tokio_rustls", &["webhooks"]),
+    ("rustls_native_certs", &["webhooks"]),
+    ("ring", &["webhooks"]),
     ("clap", &["cli", "main"]),
     ("indicatif", &["cli"]),
 ];
@@ -38,6 +43,7 @@ const SERVICES: &[&str] = &[
     "modules",
     "bus",
     "consumers",
+    "webhooks",
 ];
 
 /// A room, and the rooms that it may name beside itself. `store` and `wasm` never see each other; nothing below the
@@ -51,6 +57,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("client", GROUND),
     ("bus", &["vocabulary", "store"]),
     ("consumers", &["vocabulary", "store", "aggregates", "bus"]),
+    ("webhooks", &["vocabulary", "consumers"]),
     ("aggregates", ENGINES),
     ("modules", &["vocabulary", "store", "wasm", "aggregates"]),
     ("http", SERVICES),
@@ -64,6 +71,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "modules",
             "bus",
             "consumers",
+            "webhooks",
             "http",
             "telemetry",
         ],

@@ -8,7 +8,10 @@ use super::{
     stand, words,
 };
 use crate::{
-    client::{Answer, Client, Consumer, ConsumerFilter, ConsumerSettings, ConsumerStart, RetrySettings},
+    client::{
+        Answer, Client, Consumer, ConsumerFilter, ConsumerSettings, ConsumerStart, RetrySettings,
+        WebhookSettings,
+    },
     vocabulary::{AggregateType, ConsumerName, EventType, Millis},
 };
 
@@ -44,6 +47,12 @@ pub struct CreateArgs {
     /// aggregate: an aggregate's next event waits until its previous one is acknowledged or parked; none: no event waits
     #[arg(long, value_name = "ORDERING", value_parser = ["aggregate", "none"])]
     pub ordering: Option<String>,
+    /// Where the server posts the events to, instead of members fetching them; it must allow the host (serve --webhook-host)
+    #[arg(long, value_name = "URL")]
+    pub webhook: Option<String>,
+    /// event: one event in each request; batch: several
+    #[arg(long, value_name = "MODE", value_parser = ["event", "batch"], requires = "webhook")]
+    pub webhook_mode: Option<String>,
 }
 
 /// Which events a consumer wants: those that fit all that is said.
@@ -110,6 +119,10 @@ impl CreateArgs {
             },
             concurrency: self.concurrency,
             ordering: self.ordering.clone(),
+            webhook: self.webhook.as_ref().map(|url| WebhookSettings {
+                url: url.clone(),
+                mode: self.webhook_mode.clone(),
+            }),
         }
     }
 }

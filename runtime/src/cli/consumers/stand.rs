@@ -57,6 +57,7 @@ pub(super) fn whole(consumer: &Consumer) -> String {
     ];
     let rows: Vec<Vec<String>> = rows
         .into_iter()
+        .chain(webhook(consumer))
         .map(|(name, value)| vec![format!("  {name}"), value])
         .collect();
     format!(
@@ -65,6 +66,21 @@ pub(super) fn whole(consumer: &Consumer) -> String {
         status(consumer),
         table(&rows)
     )
+}
+
+/// Rows for what only a consumer with a webhook has.
+fn webhook(consumer: &Consumer) -> Vec<(&'static str, String)> {
+    let mut rows = Vec::new();
+    let mut row = |name, text: Option<&str>| rows.extend(text.map(|text| (name, escape(text))));
+    row("paused by", consumer.paused_because.as_deref());
+    if let Some(webhook) = &consumer.webhook {
+        row("webhook", Some(&webhook.url));
+        row("circuit", Some(&webhook.state));
+        row("last error", webhook.last_error.as_deref());
+        // It is shown this once.
+        row("secret", webhook.secret.as_deref());
+    }
+    rows
 }
 
 fn status(consumer: &Consumer) -> &'static str {
@@ -140,7 +156,7 @@ fn wants(filter: &ConsumerFilter) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::fake;
+    use crate::client::{ConsumerWebhook, fake};
 
     fn consumer() -> Consumer {
         serde_json::from_str(&fake::consumer("billing")).unwrap()
@@ -185,6 +201,30 @@ billing  active
   ack within  30 s
   retries     parked after 5 attempts; pauses of 0.5 s to 60 s
   changed     t"
+        );
+    }
+
+    #[test]
+    fn a_webhook_is_shown_with_its_last_error() {
+        let mut consumer = consumer();
+        consumer.paused_because = Some("gone".into());
+        consumer.webhook = Some(ConsumerWebhook {
+            url: "https://example.com/".into(),
+            state: "open".into(),
+            last_error: Some("no\u{1b}".into()),
+            secret: Some("whsec_x".into()),
+        });
+        let text = whole(&consumer);
+        let rows: Vec<&str> = text.lines().rev().take(5).map(str::trim).collect();
+        assert_eq!(
+            rows,
+            [
+                "secret      whsec_x",
+                "last error  no\\u{1b}",
+                "circuit     open",
+                "webhook     https://example.com/",
+                "paused by   gone",
+            ]
         );
     }
 

@@ -73,6 +73,20 @@ impl Progress {
         Ok(())
     }
 
+    /// Takes a lease back as if it had not been given out: no attempt is counted.
+    pub(in crate::consumers) fn release(
+        &mut self,
+        lease: LeaseId,
+        member: &str,
+        now: Now,
+    ) -> Result<(), LeaseRefused> {
+        self.expire(now);
+        self.check(lease, member)?;
+        self.unlease(lease.position);
+        self.make_ready(lease.position);
+        Ok(())
+    }
+
     fn check(&self, lease: LeaseId, member: &str) -> Result<(), LeaseRefused> {
         let position = lease.position;
         if lease.generation != self.generation {

@@ -80,7 +80,14 @@ enum Step {
         member: u8,
         most: usize,
     },
+    FetchAfter {
+        member: u8,
+        after: u64,
+    },
     Ack {
+        which: usize,
+    },
+    Release {
         which: usize,
     },
     Nack {
@@ -112,7 +119,9 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0..3_u8, prop::bool::weighted(0.8)).prop_map(|(aggregate, wanted)| Step::Publish { aggregate, wanted }),
         6 => (1..4_usize).prop_map(|events| Step::Read { events }),
         6 => (0..3_u8, 1..4_usize).prop_map(|(member, most)| Step::Fetch { member, most }),
+        2 => (0..3_u8, 0..20_u64).prop_map(|(member, after)| Step::FetchAfter { member, after }),
         6 => (0..8_usize).prop_map(|which| Step::Ack { which }),
+        2 => (0..8_usize).prop_map(|which| Step::Release { which }),
         4 => (0..8_usize, prop::option::of(0..30_u64), prop::bool::weighted(0.2))
             .prop_map(|(which, delay, park)| Step::Nack { which, delay, park }),
         1 => (0..8_usize).prop_map(|which| Step::Extend { which }),
@@ -184,7 +193,9 @@ impl World {
             Step::Publish { aggregate, wanted } => self.publish(*aggregate, *wanted),
             Step::Read { events } => self.read(*events),
             Step::Fetch { member, most } => self.fetch(&format!("m{member}"), *most),
+            Step::FetchAfter { member, after } => self.fetch_after(&format!("m{member}"), Position(*after)),
             Step::Ack { which } => self.ack(*which),
+            Step::Release { which } => self.release(*which),
             Step::Nack { which, delay, park } => self.nack(*which, *delay, *park),
             Step::Extend { which } => self.extend(*which),
             Step::Stale { which } => self.stale(*which),
@@ -262,6 +273,20 @@ impl World {
     fn fetch(&mut self, member: &str, most: usize) {
         let delivered = self.progress.lease(member, most, self.time());
         assert!(delivered.len() <= most);
+        self.take(member, delivered);
+    }
+
+    fn fetch_after(&mut self, member: &str, after: Position) {
+        let ready = self.progress.ready.clone();
+        let delivered = self.progress.lease_after(member, after, self.time());
+        if let Some(delivered) = &delivered {
+            let later = ready.iter().find(|position| **position > after);
+            assert_eq!(Some(&delivered.lease.position), later.or(ready.first()));
+        }
+        self.take(member, delivered.into_iter().collect());
+    }
+
+    fn take(&mut self, member: &str, delivered: Vec<Delivered>) {
         for delivered in delivered {
             let event = &delivered.event;
             let position = event.position;
@@ -331,6 +356,19 @@ impl World {
         self.progress
             .nack(id, &lease.member, &refusal, self.time())
             .unwrap();
+        self.ended.push((id, lease.member));
+    }
+
+    fn release(&mut self, which: usize) {
+        let Some(lease) = self.pick(which) else { return };
+        let id = lease.delivered.lease;
+        self.progress.release(id, &lease.member, self.time()).unwrap();
+        assert_eq!(
+            self.progress.release(id, &lease.member, self.time()),
+            Err(LeaseRefused::NotLeased)
+        );
+        // It was no attempt.
+        *self.deliveries.get_mut(&id.position).unwrap() -= 1;
         self.ended.push((id, lease.member));
     }
 

@@ -20,7 +20,9 @@ use super::super::{
     extract::{NoParameters, Path, Query, read_body},
     media_type::{check_content_type, negotiate},
     problem::Problem,
+    webhook_body,
 };
+use super::webhooks;
 
 /// Largest body of a definition, bytes.
 const DEFINITION_BYTES: usize = 64 * 1024;
@@ -71,15 +73,21 @@ pub(super) async fn put(
     let body = read_body(&app, body, "the definition", DEFINITION_BYTES).await?;
     let example = "{\"filter\": {\"types\": [\"account\"]}, \"start\": \"beginning\"}";
     let body: DefinitionBody = consumer_body::read(&body, "the definition", example)?;
-    let (definition, start) = body.into_definition(&app, &running).await?;
+    let (definition, start, given) = body.into_definition(&app, &running).await?;
     let (consumers, named) = (running.consumers.clone(), name.clone());
-    let put = super::blocking(move || consumers.put(&named, definition, start)).await??;
-    let status = if put == Some(true) {
+    let put = super::blocking(move || consumers.put_with(&named, definition, start, given)).await??;
+    let status = if put.is_new == Some(true) {
         StatusCode::CREATED
     } else {
         StatusCode::OK
     };
-    respond(status, running, name).await
+    let mut document = super::blocking(move || stand(&running, &name)).await??;
+    if let Some(secret) = &put.secret {
+        webhooks::show(&mut document, secret);
+    }
+    Ok(webhooks::unstored(
+        (status, super::json(&document)).into_response(),
+    ))
 }
 
 /// `DELETE /v1/consumers/{name}`
@@ -156,6 +164,12 @@ fn stand(running: &Running, name: &ConsumerName) -> Result<Value, ConsumerError>
     let status = running.consumers.status(name)?;
     let lag = running.consumers.lag(name)?;
     let mut document = consumer_body::document(&status.definition);
+    if let Some(webhook) = &status.definition.webhook {
+        let shown = webhook_body::standing(running, name, webhook);
+        document
+            .as_object_mut()
+            .and_then(|members| members.insert("webhook".to_owned(), shown));
+    }
     if let (Value::Object(members), Value::Object(more)) = (&mut document, standing(running, &status, lag)) {
         members.extend(more);
     }
@@ -166,6 +180,7 @@ fn standing(running: &Running, status: &Status, lag: Lag) -> Value {
     json!({
         "name": status.name.as_str(),
         "paused": status.paused,
+        "paused_because": status.paused_because,
         "changed_at": rfc3339(status.changed_at),
         "checkpoint": consumer_body::cursor(running, status.checkpoint),
         "leased": status.leases.values().sum::<usize>(),

@@ -10,6 +10,7 @@ mod modules;
 mod operations;
 mod parked;
 mod pipelined;
+mod webhooks;
 
 use axum::{
     Router,
@@ -29,7 +30,7 @@ use super::{
 
 /// Every path of the server; `/openapi.json` describes the same ones, which a test compares.
 #[cfg(test)]
-pub(super) const PATHS: [(&str, &[&str]); 29] = [
+pub(super) const PATHS: [(&str, &[&str]); 30] = [
     ("/v1/aggregates", &["get"]),
     ("/v1/aggregates/{type}", &["get"]),
     ("/v1/aggregates/{type}/{id}", &["get"]),
@@ -52,6 +53,7 @@ pub(super) const PATHS: [(&str, &[&str]); 29] = [
     ("/v1/consumers/{name}/pause", &["post"]),
     ("/v1/consumers/{name}/resume", &["post"]),
     ("/v1/consumers/{name}/reset", &["post"]),
+    ("/v1/consumers/{name}/webhook/secret", &["post"]),
     ("/v1/modules", &["get", "post"]),
     ("/v1/modules/{digest}", &["get"]),
     ("/v1/deployments/{type}", &["get", "put"]),
@@ -115,6 +117,7 @@ fn consumer_routes() -> Router<App> {
         .route("/v1/consumers/{name}/pause", post(consumers::pause))
         .route("/v1/consumers/{name}/resume", post(consumers::resume))
         .route("/v1/consumers/{name}/reset", post(consumers::reset))
+        .route("/v1/consumers/{name}/webhook/secret", post(webhooks::rotate))
 }
 
 pub(super) fn request_span<B>(request: &axum::http::Request<B>) -> tracing::Span {

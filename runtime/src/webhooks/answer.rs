@@ -1,0 +1,154 @@
+//! What a receiver's answer means.
+
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode, header};
+
+use crate::vocabulary::Millis;
+
+/// How much of an answer is kept for people, characters.
+const EXCERPT_CHARS: usize = 200;
+
+/// Why a request did not do what it was for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// For people.
+    pub(super) reason: String,
+    pub(super) kind: Kind,
+}
+
+/// What follows from a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The event is sent again later.
+    Again,
+    /// The receiver wants to be left alone for so long.
+    Wait(Duration),
+    /// The receiver wants nothing any more.
+    Gone,
+}
+
+impl Failure {
+    pub(super) fn again(reason: String) -> Self {
+        Self {
+            reason,
+            kind: Kind::Again,
+        }
+    }
+}
+
+/// Whether the receiver has taken what was sent. `start` is the beginning of the answer's body.
+pub(super) fn judge(
+    status: StatusCode,
+    headers: &HeaderMap,
+    start: &[u8],
+    now: Millis,
+) -> Result<(), Failure> {
+    if status.is_success() {
+        return Ok(());
+    }
+    let kind = match status {
+        StatusCode::GONE => Kind::Gone,
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            retry_after(headers, now).map_or(Kind::Again, Kind::Wait)
+        }
+        _ => Kind::Again,
+    };
+    let mut reason = format!("the receiver answered {status}");
+    if status.is_redirection() {
+        let location = headers
+            .get(header::LOCATION)
+            .map(|location| excerpt(location.as_bytes()));
+        let location = location.unwrap_or_default();
+        reason.push_str(&format!(
+            " to `{location}`: redirects are not followed, so put the final URL into the webhook"
+        ));
+    } else if !start.is_empty() {
+        reason.push_str(&format!(": {}", excerpt(start)));
+    }
+    Err(Failure { reason, kind })
+}
+
+/// Seconds, or a date.
+fn retry_after(headers: &HeaderMap, now: Millis) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = jiff::fmt::rfc2822::DateTimeParser::new()
+        .parse_timestamp(text)
+        .ok()?;
+    let until = Millis::try_from(date.as_millisecond()).ok()?;
+    Some(Duration::from_millis(until.saturating_sub(now)))
+}
+
+/// The beginning of a text that somebody else has written.
+fn excerpt(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    words
+        .chars()
+        .take(EXCERPT_CHARS)
+        .flat_map(char::escape_debug)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn judged(status: u16, headers: &[(header::HeaderName, &str)], body: &str) -> Result<(), Failure> {
+        let pairs = headers
+            .iter()
+            .map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap()));
+        judge(
+            StatusCode::from_u16(status).unwrap(),
+            &pairs.collect(),
+            body.as_bytes(),
+            784_111_777_000,
+        )
+    }
+
+    #[test]
+    fn only_2xx_is_success_and_some_answers_say_more() {
+        let seconds = |seconds| Kind::Wait(Duration::from_secs(seconds));
+        let retry = header::RETRY_AFTER;
+        let date = "Sun, 06 Nov 1994 08:50:37 GMT";
+        for status in [200, 201, 204, 299] {
+            assert_eq!(judged(status, &[], "no"), Ok(()));
+        }
+        for (status, headers, kind, says) in [
+            (
+                500,
+                vec![],
+                Kind::Again,
+                "500 Internal Server Error: out of cheese",
+            ),
+            (404, vec![], Kind::Again, "404 Not Found"),
+            (429, vec![], Kind::Again, "429"),
+            (429, vec![(retry.clone(), "7")], seconds(7), "429"),
+            (503, vec![(retry.clone(), date)], seconds(60), "503"),
+            (503, vec![(retry.clone(), "soon")], Kind::Again, "503"),
+            (500, vec![(retry, "7")], Kind::Again, "500"),
+            (410, vec![], Kind::Gone, "410 Gone"),
+            (
+                302,
+                vec![(header::LOCATION, "http://127.0.0.1/")],
+                Kind::Again,
+                "`http://127.0.0.1/`: redirects are not",
+            ),
+        ] {
+            let failure = judged(status, &headers, "out of\n cheese").unwrap_err();
+            assert_eq!(failure.kind, kind, "{status}");
+            assert!(failure.reason.contains(says), "{}", failure.reason);
+        }
+    }
+
+    #[test]
+    fn what_others_wrote_is_shortened_and_made_visible() {
+        assert_eq!(excerpt(b"a\x1b[2J\xff  b"), "a\\u{1b}[2J\u{fffd} b");
+        assert_eq!(excerpt(&[b'a'; 1_000]).len(), EXCERPT_CHARS);
+    }
+}

@@ -1,0 +1,135 @@
+//! When a receiver is left alone. Pure: times and outcomes come in, what may be sent goes out.
+//!
+//! ```text
+//! closed ── so many failures in a row ──► open ── its pause is over, one request is sent ──► half open
+//!    ▲                                     ▲                                                    │ │
+//!    │                                     └──────────── it failed: a longer pause ─────────────┘ │
+//!    └───────────────────────────────────────── a request succeeded ──────────────────────────────┘
+//! ```
+
+#[cfg(test)]
+mod tests;
+
+use crate::vocabulary::Millis;
+
+/// How long the first pause is, milliseconds; each further one is twice as long.
+const FIRST_PAUSE_MS: Millis = 1_000;
+
+/// What may be sent now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// As much as there is.
+    Go,
+    /// One request, to see whether the receiver is back.
+    Probe,
+    /// Nothing, for so many milliseconds.
+    Wait(Millis),
+}
+
+/// Whether requests are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Circuit {
+    Closed,
+    /// Until a time of the steady clock.
+    Open {
+        until: Millis,
+    },
+    HalfOpen,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Breaker {
+    most_failures: usize,
+    longest_pause_ms: Millis,
+    circuit: Circuit,
+    /// Failed requests since the last that succeeded.
+    failures: usize,
+    /// Pauses since then.
+    pauses: u32,
+}
+
+impl Breaker {
+    pub(super) fn new(most_failures: usize, longest_pause_ms: Millis) -> Self {
+        Self {
+            most_failures,
+            longest_pause_ms,
+            circuit: Circuit::Closed,
+            failures: 0,
+            pauses: 0,
+        }
+    }
+
+    pub(super) fn circuit(&self) -> Circuit {
+        self.circuit
+    }
+
+    pub(super) fn failures(&self) -> usize {
+        self.failures
+    }
+
+    pub(super) fn turn(&self, now: Millis) -> Turn {
+        match self.circuit {
+            Circuit::Closed => Turn::Go,
+            Circuit::Open { until } if now < until => Turn::Wait(until - now),
+            // Whoever asks while a probe is out has lost it.
+            Circuit::Open { .. } | Circuit::HalfOpen => Turn::Probe,
+        }
+    }
+
+    /// One request is sent to see whether the receiver is back.
+    pub(super) fn probing(&mut self) {
+        if let Circuit::Open { .. } = self.circuit {
+            self.circuit = Circuit::HalfOpen;
+        }
+    }
+
+    pub(super) fn succeeded(&mut self) {
+        *self = Self::new(self.most_failures, self.longest_pause_ms);
+    }
+
+    /// A request failed. True when that counts as an attempt with its events: it does not where the receiver was known to
+    /// fail. `random` spreads the pauses of many.
+    pub(super) fn failed(&mut self, now: Millis, random: u32) -> bool {
+        self.failures = self.failures.saturating_add(1);
+        match self.circuit {
+            Circuit::Closed => {
+                if self.failures >= self.most_failures {
+                    self.open(now, random);
+                }
+                true
+            }
+            Circuit::HalfOpen => {
+                self.open(now, random);
+                false
+            }
+            Circuit::Open { .. } => false,
+        }
+    }
+
+    /// The receiver wants to be left alone for so long.
+    pub(super) fn told_to_wait(&mut self, now: Millis, wait_ms: Millis) {
+        let asked = now.saturating_add(wait_ms);
+        let until = match self.circuit {
+            Circuit::Open { until } => until.max(asked),
+            Circuit::Closed | Circuit::HalfOpen => asked,
+        };
+        self.circuit = Circuit::Open { until };
+    }
+
+    fn open(&mut self, now: Millis, random: u32) {
+        let pause = FIRST_PAUSE_MS
+            .saturating_mul(1 << self.pauses.min(32))
+            .min(self.longest_pause_ms);
+        self.pauses = self.pauses.saturating_add(1);
+        let until = now.saturating_add(spread(pause, random));
+        self.circuit = Circuit::Open { until };
+    }
+}
+
+/// A pause between half of it and all of it, so that those who failed together do not come back together.
+pub(super) fn spread(pause: Millis, random: u32) -> Millis {
+    let half = pause / 2;
+    let share = u128::from(pause - half) * u128::from(random) / u128::from(u32::MAX);
+    half + u64::try_from(share).unwrap_or(u64::MAX)
+}
