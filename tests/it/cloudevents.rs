@@ -5,9 +5,9 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
+use annals::vocabulary::{Clock, SystemClock};
 use annals_tests::{
     absent::skip,
     artifacts, guests,
@@ -311,6 +311,5 @@ fn check_data(sent: &Sent, understood: &Value) {
 }
 
 fn millis() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    u64::try_from(now.as_millis()).unwrap()
+    SystemClock.now()
 }
