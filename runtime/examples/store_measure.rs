@@ -517,6 +517,8 @@ fn kinds(directory: &Path) {
             .to_string()
     };
     took("count, some not indexed yet", &total);
+    // What is less than a run is indexed after a while.
+    std::thread::sleep(Duration::from_secs(6));
     let used = wait_for_indexer() - before;
     took("count", &total);
     took("count of one kind", &|| {
