@@ -33,7 +33,7 @@ pub enum ConsumersCommand {
     /// Show a consumer: what it was asked to be, and how it stands
     Show(NameArgs),
     /// Create a consumer, or change the one there is: what is not said has its default
-    Create(CreateArgs),
+    Create(Box<CreateArgs>),
     /// Delete a consumer, with its place in the log and with what is parked
     Delete(NameArgs),
     /// Take the next events, each with a lease by which it is acknowledged
