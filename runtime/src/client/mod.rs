@@ -34,8 +34,8 @@ pub use backoff::Backoff;
 pub(crate) use backoff::spread;
 pub use commands::{Precondition, SendCommand};
 pub use consumers::{
-    Consumer, ConsumerFilter, ConsumerLag, ConsumerList, ConsumerRetry, ConsumerSettings, ConsumerStart, ConsumerWebhook,
-    ParkedCounts, RetrySettings, WebhookSettings,
+    Consumer, ConsumerFilter, ConsumerLag, ConsumerList, ConsumerRetry, ConsumerSettings, ConsumerStart,
+    ConsumerWebhook, ParkedCounts, RetrySettings, WebhookSettings,
 };
 pub use deliveries::{Delivery, FetchQuery, Fetched, Leases, Nack, Settled};
 pub use error::ClientError;
