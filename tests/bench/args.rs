@@ -67,6 +67,12 @@ pub(crate) struct Args {
     /// Events of the large log, for memory, disk and start; 10,000,000, or 500,000 with --quick
     #[arg(long, value_name = "N")]
     large_events: Option<u32>,
+    /// Events that are read from the beginning when a reader catches up; 1,000,000, or 100,000 with --quick
+    #[arg(long, value_name = "N")]
+    catch_up_events: Option<u32>,
+    /// Events that a durable consumer is given; 200,000, or 20,000 with --quick
+    #[arg(long, value_name = "N")]
+    consumer_events: Option<u32>,
     /// Seconds of the long run; 600, or 0 with --quick, which leaves it out
     #[arg(long, value_name = "SECONDS")]
     soak_seconds: Option<u64>,
@@ -107,6 +113,8 @@ pub(crate) enum Part {
     Skew,
     /// Many commands on one connection.
     Pipelined,
+    /// Subscribers beside commands, catching up, durable consumers.
+    FanOut,
     /// The layers below HTTP, one by one.
     InProcess,
     /// First reads after a restart.
@@ -164,6 +172,14 @@ impl Args {
         self.sized(self.large_events, 10_000_000, 500_000)
     }
 
+    pub(crate) fn catch_up_events(&self) -> u32 {
+        self.sized(self.catch_up_events, 1_000_000, 100_000)
+    }
+
+    pub(crate) fn consumer_events(&self) -> u32 {
+        self.sized(self.consumer_events, 200_000, 20_000)
+    }
+
     pub(crate) fn soak_seconds(&self) -> u64 {
         self.sized(self.soak_seconds, 600, 0)
     }
@@ -191,6 +207,8 @@ impl Args {
             ("--rebuild-events", self.rebuild_events() == 0),
             ("--large-state-events", self.large_state_events() == 0),
             ("--large-events", self.large_events() == 0),
+            ("--catch-up-events", self.catch_up_events() == 0),
+            ("--consumer-events", self.consumer_events() == 0),
         ] {
             if is_zero {
                 return Err(Failed::new(format!("{flag} must be more than 0")));

@@ -1,5 +1,5 @@
-//! The benchmark: floors, the day's work, durable commands, contention, layers, cold reads, memory, disk, start, the year of
-//! flights and a long run, each held against its target.
+//! The benchmark: floors, the day's work, durable commands, contention, subscribers, layers, cold reads, memory, disk, start,
+//! the year of flights and a long run, each held against its target.
 //!
 //! It is the load generator: a process of its own beside the server that it starts. `docs/benchmark.md` says what each
 //! line means. A run that loses an event has no result: it ends with an error.
@@ -13,6 +13,7 @@ mod disk;
 mod echo;
 mod facts;
 mod failed;
+mod fan_out;
 mod flights;
 mod floors;
 mod format;
@@ -108,6 +109,11 @@ fn measure(bench: &Bench<'_>, facts: &mut Facts, report: &mut Report) -> Result<
     }
     if has(Part::Pipelined) {
         report.add(pipelined::measure(bench, facts)?);
+    }
+    if has(Part::FanOut) {
+        fan_out::measure(bench, facts)?
+            .into_iter()
+            .for_each(|section| report.add(section));
     }
     if has(Part::InProcess) {
         report.add(in_process::measure(bench, facts)?);

@@ -31,7 +31,8 @@ pub(crate) struct Rate {
     /// The longest time in which no answer came, over all connections.
     pub(crate) stall: Duration,
     pub(crate) refused: BTreeMap<u16, u64>,
-    refusal: Option<String>,
+    /// The text of one of them.
+    pub(crate) refusal: Option<String>,
     pub(crate) acknowledged: Vec<Acknowledged>,
     /// Processors that were busy on average.
     server_cores: f64,
@@ -53,17 +54,22 @@ impl Rate {
         self.generator_cores >= GENERATOR_BUSY
     }
 
-    fn row(&self) -> Vec<String> {
+    /// The slowest and the fastest run.
+    pub(crate) fn range(&self) -> String {
         let range = |pick: fn(f64, f64) -> f64| self.runs.iter().copied().reduce(pick).unwrap_or_default();
+        format!(
+            "{} – {}",
+            format::rate(range(f64::min)),
+            format::rate(range(f64::max))
+        )
+    }
+
+    fn row(&self) -> Vec<String> {
         let (mean, deviation) = mean_and_deviation(&self.seconds);
         vec![
             self.name.clone(),
             format::rate(self.per_second()),
-            format!(
-                "{} – {}",
-                format::rate(range(f64::min)),
-                format::rate(range(f64::max))
-            ),
+            self.range(),
             format!("{:.1} %", 100.0 * deviation / mean.max(f64::MIN_POSITIVE)),
             format::millis(self.latency.p50_us),
             format::millis(self.latency.p99_us),

@@ -334,8 +334,9 @@ pub(crate) fn own_processor_time() -> Result<Duration, Failed> {
     processor_time("self")
 }
 
-/// User and system time of all threads, from `/proc/<pid>/stat`: the same source for every process.
-fn processor_time(process: &str) -> Result<Duration, Failed> {
+/// User and system time of all threads, from `/proc/<pid>/stat`: the same source for every process. Of one thread, from
+/// `/proc/<pid>/task/<tid>/stat`.
+pub(crate) fn processor_time(process: &str) -> Result<Duration, Failed> {
     let path = format!("/proc/{process}/stat");
     let stat = fs::read_to_string(&path).map_err(|error| Failed::io(&format!("read {path}"), &error))?;
     let ticks = ticks(&stat).ok_or_else(|| Failed::new(format!("{path} is not understood: {stat}")))?;

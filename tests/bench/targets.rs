@@ -122,6 +122,24 @@ const TARGETS: &[Target] = &[
         LeastOf(0.7, "echo-64"),
     ),
     target(
+        "64 connections, 100 subscribers",
+        "fan-out-100",
+        PerSecond,
+        LeastOf(0.7, "fan-out-0"),
+    ),
+    target(
+        "p99 of commands with 1,000 subscribers, 900 slow",
+        "fan-out-slow.p99",
+        Micros,
+        MostOf(1.5, "fan-out-slow-none.p99"),
+    ),
+    target(
+        "catching up from the beginning as NDJSON",
+        "catch-up",
+        PerSecond,
+        LeastOf(0.5, "catch-up-floor"),
+    ),
+    target(
         "Wasm aggregate in process",
         "in-process-wasm",
         PerSecond,

@@ -355,9 +355,9 @@ fn what_is_wrong_is_named() {
             "`wait_ms` is 60001; the limit is 60000",
         ),
         ("fetch", json!({ "member": "" }), "`member`"),
-        ("ack", json!({}), "missing field `leases`"),
+        ("ack", json!({}), "the member `leases` is missing"),
         ("ack", json!({ "leases": ["zz"] }), "`zz` is not a lease"),
-        ("nack", json!({ "leases": [] }), "missing field `reason`"),
+        ("nack", json!({ "leases": [] }), "the member `reason` is missing"),
         (
             "nack",
             json!({ "leases": [], "reason": "r", "delay_ms": 86_400_001 }),
@@ -369,7 +369,7 @@ fn what_is_wrong_is_named() {
             json!({ "type": "counter", "id": "a", "reason": " " }),
             "`reason` is empty",
         ),
-        ("reset", json!({}), "missing field `start`"),
+        ("reset", json!({}), "the member `start` is missing"),
     ] {
         let answer = at(&server, "there", what, &body);
         assert_eq!(answer.status, 400, "{what} {body}: {}", answer.text());

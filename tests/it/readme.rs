@@ -22,6 +22,8 @@ use std::{
     process::{Command, Stdio},
 };
 
+use annals_tests::server::{Api, TestServer};
+
 /// A fenced block: its line, its tag and what is in it.
 #[derive(Debug, PartialEq, Eq)]
 struct Block {
@@ -175,6 +177,20 @@ fn the_readme_holds() {
     let bin = annals_tests::artifacts::binary();
     let replace = [("127.0.0.1:7070", free.as_str())];
     if let Err(problem) = run(&readme, &root, bin.parent().unwrap(), &variables, &replace) {
+        panic!("{problem}");
+    }
+}
+
+/// The page on consumers, typed beside a server that has the account.
+#[test]
+fn the_page_on_consumers_holds() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let page = std::fs::read_to_string(root.join("docs/consumers.md")).unwrap();
+    let server = TestServer::start();
+    server.upload(&annals_tests::artifacts::module("account")).ok();
+    let address = server.address().to_string();
+    let replace = [("127.0.0.1:7070", address.as_str())];
+    if let Err(problem) = run(&page, &root, &root, &[], &replace) {
         panic!("{problem}");
     }
 }

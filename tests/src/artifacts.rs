@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::absent::works;
+
 /// The `annals` binary: `ANNALS_TEST_BIN`, else the one that was built beside this test.
 ///
 /// # Panics
@@ -40,6 +42,14 @@ pub fn module(name: &str) -> Vec<u8> {
             path.display()
         )
     })
+}
+
+/// A Python that has the CloudEvents SDK, if `cargo xtask test` could install it.
+#[must_use]
+pub fn python_with_cloudevents() -> Option<PathBuf> {
+    let folder = profile_dir().parent()?.join("tools").join("cloudevents");
+    let python = folder.join("bin").join("python");
+    works(&python, &["-c", "import cloudevents.core"]).then_some(python)
 }
 
 fn profile_dir() -> PathBuf {

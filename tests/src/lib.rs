@@ -6,7 +6,9 @@
     reason = "JSON that is not as expected is a test's finding"
 )]
 
+pub mod absent;
 pub mod artifacts;
+pub mod follow;
 pub mod guests;
 pub mod http;
 pub mod receiver;

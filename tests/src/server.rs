@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc,
@@ -238,6 +238,9 @@ impl Drop for TestServer {
     }
 }
 
+/// Any port that nobody listens on.
+const FREE_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
 /// A server as a process of its own.
 #[derive(Debug)]
 pub struct Process {
@@ -261,15 +264,38 @@ impl Process {
         Self::spawn(Command::new(artifacts::binary()), data)
     }
 
+    /// Starts it with some limits set, `name=value` each.
+    ///
+    /// # Panics
+    /// When it does not start: a test's finding.
+    #[must_use]
+    pub fn with_limits(data: &Path, limits: &[&str]) -> Self {
+        Self::launch(Command::new(artifacts::binary()), data, FREE_PORT, limits)
+    }
+
+    /// Starts it on an address that is known before, so that clients find the next one after a kill.
+    ///
+    /// # Panics
+    /// When it does not start: a test's finding.
+    #[must_use]
+    pub fn start_at(data: &Path, listen: SocketAddr) -> Self {
+        Self::launch(Command::new(artifacts::binary()), data, listen, &[])
+    }
+
     /// Starts it under another program, such as a tracer, which takes the command line as its last arguments.
     ///
     /// # Panics
     /// When it does not start: a test's finding.
     #[must_use]
-    pub fn spawn(mut command: Command, data: &Path) -> Self {
+    pub fn spawn(command: Command, data: &Path) -> Self {
+        Self::launch(command, data, FREE_PORT, &[])
+    }
+
+    fn launch(mut command: Command, data: &Path, listen: SocketAddr, limits: &[&str]) -> Self {
         let mut child = command
-            .args(["--json", "serve", "--listen", "127.0.0.1:0", "--data"])
+            .args(["--json", "serve", "--listen", &listen.to_string(), "--data"])
             .arg(data)
+            .args(limits.iter().flat_map(|limit| ["--limit", limit]))
             .stdout(Stdio::piped())
             .stdin(Stdio::null())
             .spawn()

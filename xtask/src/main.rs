@@ -1,6 +1,7 @@
 //! The tasks of this workspace: `cargo xtask <task>`. Each does all of its own set-up and asks nothing.
 
 mod bench;
+mod cloudevents;
 mod counts;
 mod deny;
 mod steps;
@@ -84,6 +85,7 @@ fn test(workspace: &Workspace, steps: &mut Steps, arguments: &[String]) -> Resul
     let everything = ["build", "--release", "--workspace", "--all-targets"];
     steps.run("build everything", workspace.cargo().args(everything))?;
     tracer(workspace, steps)?;
+    cloudevents::install_where_possible(workspace, steps)?;
     let guests = build_guests(workspace, steps)?;
     let mut tests = workspace.cargo();
     tests

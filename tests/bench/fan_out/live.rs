@@ -1,0 +1,128 @@
+//! Commands as fast as they are answered, with 0 to 100 who follow.
+
+use serde_json::json;
+
+use crate::{
+    facts::Facts,
+    failed::Failed,
+    format,
+    load::Pace,
+    rates::Rate,
+    report::Section,
+    service::{Bench, Service},
+};
+
+use super::{
+    Books,
+    line::{CONNECTIONS, Followed, Line},
+};
+
+const SUBSCRIBERS: [usize; 4] = [0, 1, 10, 100];
+
+/// All numbers of subscribers in turns.
+pub(super) fn measure(
+    bench: &Bench<'_>,
+    service: &Service,
+    books: &mut Books,
+    facts: &mut Facts,
+) -> Result<Section, Failed> {
+    let mut lines = SUBSCRIBERS.map(|count| Line::new(&title(count), count, 0, Pace::Closed));
+    for _ in 0..bench.args.runs() {
+        for line in &mut lines {
+            line.measure(bench, service, books)?;
+        }
+    }
+    let lines = lines.map(Line::finish);
+    for (count, (rate, followed)) in SUBSCRIBERS.iter().zip(&lines) {
+        facts.put_rate(&format!("fan-out-{count}"), rate);
+        facts.put(
+            format!("fan-out-{count}.delivered"),
+            followed.delivered_per_second(),
+        );
+    }
+    Ok(section(&lines))
+}
+
+fn title(count: usize) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} subscriber{plural}")
+}
+
+fn section(lines: &[(Rate, Followed)]) -> Section {
+    let mut notes = vec![
+        "each subscriber was given every event of its run, once and in order; `behind s` is how long that took after the \
+         last command, `fell behind` how often they were told so, in all runs"
+            .to_owned(),
+        "`us each` is processor time of the server for each event that it gives one subscriber: what remains of it when \
+         the commands have taken what they take alone"
+            .to_owned(),
+    ];
+    notes.extend(lines.iter().filter_map(|(rate, _)| {
+        let text = rate.refusal.as_ref()?;
+        Some(format!(
+            "{}, not 2xx: {:?}, such as {text}",
+            rate.name, rate.refused
+        ))
+    }));
+    let rows = |alone: &(Rate, Followed)| lines.iter().map(|line| row(line, alone)).collect();
+    Section {
+        key: "fan_out",
+        title: format!(
+            "Fan-out: deposits over {CONNECTIONS} connections, with subscribers of all events beside them"
+        ),
+        columns: vec![
+            "",
+            "commands/s",
+            "runs",
+            "of none",
+            "p50 ms",
+            "p99 ms",
+            "delivered/s",
+            "us each",
+            "behind s",
+            "fell behind",
+            "server cores",
+            "reader cores",
+            "generator cores",
+        ],
+        rows: lines.first().map(rows).unwrap_or_default(),
+        notes,
+        json: json!(lines.iter().map(json).collect::<Vec<_>>()),
+    }
+}
+
+fn row((rate, followed): &(Rate, Followed), (none, alone): &(Rate, Followed)) -> Vec<String> {
+    let share = rate.per_second() / none.per_second().max(f64::MIN_POSITIVE);
+    let each = followed.us_per_delivery(alone);
+    let mut row = vec![
+        rate.name.clone(),
+        format::rate(rate.per_second()),
+        rate.range(),
+        format!("{share:.2}"),
+        format::millis(rate.latency.p50_us),
+        format::millis(rate.latency.p99_us),
+        format::rate(followed.delivered_per_second()),
+        each.map_or_else(|| "–".to_owned(), |each| format!("{each:.2}")),
+        format!("{:.1}", followed.behind.as_secs_f64()),
+        format::count(followed.fell_behind),
+    ];
+    row.extend(followed.cores().map(|cores| format!("{cores:.2}")));
+    row
+}
+
+/// The numbers of a line.
+pub(super) fn json((rate, followed): &(Rate, Followed)) -> serde_json::Value {
+    let [server, readers, generator] = followed.cores();
+    json!({
+        "commands": rate.json(),
+        "delivered": followed.delivered,
+        "delivered_per_second": followed.delivered_per_second(),
+        "server_us_per_command": followed.us_per_command(),
+        "behind_seconds": followed.behind.as_secs_f64(),
+        "fell_behind": followed.fell_behind,
+        "server_cores": server,
+        "reader_cores": readers,
+        "generator_cores": generator,
+        "server_memory_bytes": followed.memory,
+    })
+}

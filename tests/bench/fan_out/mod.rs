@@ -1,0 +1,82 @@
+//! Fan-out: what those who follow cost those who command; how fast a reader catches up; and consumers.
+
+mod catch_up;
+mod consumers;
+mod encode;
+mod floors;
+mod line;
+mod live;
+mod pages;
+mod slow;
+
+use annals::vocabulary::Cursor;
+use annals_tests::follow::allow_open_files;
+
+use crate::{
+    commands::{check_log, checked_note, open_accounts},
+    facts::Facts,
+    failed::Failed,
+    ledger::Acknowledged,
+    rates::FIRST_RUN,
+    report::Section,
+    service::{Bench, End, Service},
+};
+
+/// Sockets of more than a thousand subscribers, on both sides.
+const OPEN_FILES: u64 = 4_096;
+
+/// Measures all of it, each on a server of its own.
+pub(crate) fn measure(bench: &Bench<'_>, facts: &mut Facts) -> Result<Vec<Section>, Failed> {
+    allow_open_files(OPEN_FILES).map_err(|error| Failed::io("open a thousand streams", &error))?;
+    let mut sections = followed(bench, facts)?;
+    sections.push(catch_up::measure(bench, facts)?);
+    sections.push(consumers::measure(bench, facts)?);
+    Ok(sections)
+}
+
+/// Commands with and without those who follow, on one server, whose log is checked at the end.
+fn followed(bench: &Bench<'_>, facts: &mut Facts) -> Result<Vec<Section>, Failed> {
+    let component = bench.component(bench.args.account.as_deref(), "account")?;
+    let service = bench.server("fan-out")?;
+    service.upload(&component)?;
+    let mut books = Books {
+        acknowledged: open_accounts(&service, bench.args.accounts)?,
+        refused: 0,
+        next_run: FIRST_RUN,
+    };
+    let live = live::measure(bench, &service, &mut books, facts)?;
+    let mut slow = slow::measure(bench, &service, &mut books, facts)?;
+    let (service, checked) = check_log(bench, service, "account", &books.acknowledged, books.refused)?;
+    service.end(End::Stopped)?;
+    slow.notes.push(checked_note(bench, &checked));
+    Ok(vec![live, slow])
+}
+
+/// What was sent to one server so far.
+#[derive(Debug)]
+struct Books {
+    acknowledged: Vec<Acknowledged>,
+    refused: u64,
+    next_run: u64,
+}
+
+impl Books {
+    /// The number of the next run.
+    fn run(&mut self) -> u64 {
+        self.next_run += 1;
+        self.next_run - 1
+    }
+}
+
+/// Where the log of a server ends.
+fn position(service: &Service) -> Result<u64, Failed> {
+    let answer = service.connect()?.request("GET", "/readyz", &[], &[]);
+    let answer = answer.map_err(|error| Failed::io("ask where the log ends", &error))?;
+    let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let cursor = body
+        .get("position")
+        .and_then(|position| position.as_str()?.parse::<Cursor>().ok());
+    cursor
+        .map(|cursor| cursor.position.0)
+        .ok_or_else(|| Failed::new(format!("GET /readyz: no position in {}", answer.text())))
+}
