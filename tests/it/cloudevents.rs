@@ -61,11 +61,11 @@ fn an_sdk_that_others_wrote_reads_every_event() {
         );
         return;
     };
-    let begun = millis();
+    let begun = SystemClock.now();
     let server = TestServer::start();
     let mut sent = happenings(&server);
     sent.extend(read_every_way(&server));
-    let range = begun..=millis();
+    let range = begun..=SystemClock.now();
     let understood = understand(&python, &sent);
     let mut by_id: BTreeMap<&str, (&Sent, BTreeSet<&str>)> = BTreeMap::new();
     for (sent, understood) in sent.iter().zip(&understood) {
@@ -309,7 +309,10 @@ fn check_data(sent: &Sent, understood: &Value) {
     assert_eq!(understood["data"], expected, "{form}: {event}");
     assert_eq!(event["datacontenttype"], "application/json", "{form}: {event}");
 }
+<<<<<<< HEAD
 
 fn millis() -> u64 {
     SystemClock.now()
 }
+=======
+>>>>>>> examples
