@@ -251,7 +251,11 @@ fn after_a_million_unwanted_events_a_crash_costs_little() {
     let commands = 1_000_000 / EACH;
     for number in 0..commands {
         server
-            .command(&format!("counter/c{}", number % 4), "ten-thousand", &json!({}))
+            .command(
+                &format!("counter/c{}", number % 4),
+                "ten-thousand",
+                &json!({ "by": 1 }),
+            )
             .ok();
     }
     let mut last = String::new();
