@@ -220,9 +220,13 @@ fn media_types_that_are_not_spoken_are_refused_with_those_that_are() {
             .request("GET", probe, &[("accept", "text/plain")], &[])
             .ok();
     }
-    let history = "/v1/aggregates/counter/a/events";
     server
-        .request("GET", history, &[("accept", "text/event-stream")], &[])
+        .request(
+            "GET",
+            "/v1/aggregates/counter/a",
+            &[("accept", "text/event-stream")],
+            &[],
+        )
         .problem(406, "not-acceptable");
     for (method, path, taken) in [
         (
