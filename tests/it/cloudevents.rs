@@ -309,10 +309,7 @@ fn check_data(sent: &Sent, understood: &Value) {
     assert_eq!(understood["data"], expected, "{form}: {event}");
     assert_eq!(event["datacontenttype"], "application/json", "{form}: {event}");
 }
-<<<<<<< HEAD
 
 fn millis() -> u64 {
     SystemClock.now()
 }
-=======
->>>>>>> examples
