@@ -26,6 +26,8 @@ pub(super) struct Line {
     pub(super) fast: usize,
     pub(super) slow: usize,
     pace: Pace,
+    /// What is cut off beside the usual warm-up.
+    settle: Duration,
     runs: Runs,
     followed: Followed,
 }
@@ -58,9 +60,16 @@ impl Line {
             fast,
             slow,
             pace,
+            settle: Duration::ZERO,
             runs: Runs::new(name, CONNECTIONS),
             followed: Followed::default(),
         }
+    }
+
+    /// Cuts off more than the usual warm-up.
+    pub(super) fn settle(mut self, time: Duration) -> Self {
+        self.settle = time;
+        self
     }
 
     /// One run. It ends when each of those who follow was given every event of it, once and in order.
@@ -71,8 +80,9 @@ impl Line {
         books: &mut Books,
     ) -> Result<(), Failed> {
         let accounts = bench.args.accounts;
+        let warm_up = bench.args.warm_up() + self.settle;
         let span = Span::Timed {
-            warm_up: bench.args.warm_up(),
+            warm_up,
             measured: bench.args.measured(),
         };
         let after = position(service)?;
@@ -102,7 +112,7 @@ impl Line {
         });
         books.refused += seen.refused_total();
         books.acknowledged.extend(acknowledged);
-        self.runs.add(seen, Vec::new(), busy, bench.args.warm_up());
+        self.runs.add(seen, Vec::new(), busy, warm_up);
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 //! Commands at a rate that the machine has room for, with a thousand who follow, of whom nine hundred hardly read.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::{
@@ -22,6 +24,8 @@ const FAST: usize = 100;
 const SLOW: usize = 900;
 /// So that what a thousand have missed can be given to all of them in the end, within a minute or so.
 const COMMANDS_PER_SECOND: u32 = 1_000;
+/// By then the slow ones' sockets are full: until then each of them is served as a fast one is.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// Both in turns.
 pub(super) fn measure(
@@ -33,8 +37,8 @@ pub(super) fn measure(
     let pace = Pace::PerSecond(COMMANDS_PER_SECOND);
     let crowd = format!("{} subscribers, {SLOW} slow", format::count((FAST + SLOW) as u64));
     let mut lines = [
-        Line::new("0 subscribers", 0, 0, pace),
-        Line::new(&crowd, FAST, SLOW, pace),
+        Line::new("0 subscribers", 0, 0, pace).settle(SETTLED),
+        Line::new(&crowd, FAST, SLOW, pace).settle(SETTLED),
     ];
     for _ in 0..bench.args.runs() {
         for line in &mut lines {
