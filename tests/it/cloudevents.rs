@@ -309,7 +309,3 @@ fn check_data(sent: &Sent, understood: &Value) {
     assert_eq!(understood["data"], expected, "{form}: {event}");
     assert_eq!(event["datacontenttype"], "application/json", "{form}: {event}");
 }
-
-fn millis() -> u64 {
-    SystemClock.now()
-}
