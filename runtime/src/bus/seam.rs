@@ -79,6 +79,11 @@ impl<E: Placed> Seam<E> {
         self.reached
     }
 
+    /// Whether everything comes from the broadcast.
+    pub(super) fn is_live(&self) -> bool {
+        self.phase == Phase::Live
+    }
+
     /// Deliveries that wait to be taken.
     pub(super) fn ready(&self) -> usize {
         self.ready.len()

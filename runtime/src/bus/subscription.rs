@@ -128,6 +128,12 @@ impl Subscription {
         None
     }
 
+    /// Whether what comes next comes from the broadcast.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.seam.is_live()
+    }
+
     /// Everything up to here has been looked at; deliveries of what was found may still be to come.
     #[must_use]
     pub fn reached(&self) -> Position {

@@ -237,6 +237,8 @@ limits! {
         "silence on a stream", on breach "a comment is sent", because "Proxies close silent connections.";
     stream_frame_bytes: usize = 32 * KIB, at most 1_024 * KIB as u64, "B",
         "events put into one piece of a stream when they are ready together", on breach "another piece", because "Memory; larger ones are hardly faster.";
+    stream_gather: Duration = Duration::from_millis(5), at most 1_000, "ms",
+        "time for which a busy stream gathers what happens before it sends the next piece", on breach "it is sent", because "A write for many events instead of one for each; what comes after a silence is sent at once.";
     checkpoint_positions: u64 = 10_000, at most 1_000_000_000, "count",
         "events that a filtered stream passes over in silence", on breach "a `checkpoint` is sent", because "Who comes back goes on there: a tenth of a second of reading.";
     filter_names: usize = 64, at most 1_024, "count",

@@ -11,6 +11,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::stream;
+use tokio::time::Instant;
 
 use crate::{
     bus::{Delivery, Event, Subscription},
@@ -51,6 +52,8 @@ pub(in crate::http) fn answer(
         left: order.limit,
         heartbeat: limits.heartbeat,
         frame_bytes: limits.stream_frame_bytes,
+        gather: limits.stream_gather,
+        resting: None,
         usual_bytes: 0,
         is_greeted: is_lines,
         has_ended: false,
@@ -78,6 +81,10 @@ struct Following {
     left: Option<usize>,
     heartbeat: Duration,
     frame_bytes: usize,
+    /// How long a stream that has sent everything gathers what comes next.
+    gather: Duration,
+    /// Until when it does.
+    resting: Option<Instant>,
     /// What the last frame took.
     usual_bytes: usize,
     is_greeted: bool,
@@ -85,13 +92,17 @@ struct Following {
 }
 
 impl Following {
-    /// What is to be sent next: the first delivery as soon as it is there, and whatever is ready with it.
+    /// What is to be sent next: the first delivery as soon as it is there, or as soon as it is due after the last piece, and
+    /// whatever is ready with it.
     async fn frame(&mut self) -> Option<Bytes> {
         if self.has_ended {
             return None;
         }
         if !std::mem::replace(&mut self.is_greeted, true) {
             return Some(Bytes::from_static(GREETING.as_bytes()));
+        }
+        if let Some(until) = self.resting.take() {
+            tokio::time::sleep_until(until).await;
         }
         let Ok(first) = tokio::time::timeout(self.heartbeat, self.subscription.next()).await else {
             return Some(self.idle());
@@ -101,7 +112,12 @@ impl Following {
         while !self.has_ended && frame.len() < self.frame_bytes {
             match self.subscription.try_next() {
                 Some(delivery) => self.take(delivery, &mut frame),
-                None => break,
+                None => {
+                    // An event after a silence is sent at once, and a busy stream is not woken for each commit.
+                    let is_live = self.subscription.is_live();
+                    self.resting = is_live.then(|| Instant::now() + self.gather);
+                    break;
+                }
             }
         }
         self.usual_bytes = frame.len();
