@@ -6,8 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use super::{
+    error::ConsumerError,
     journal::Described,
-    progress::{LaneKey, Parked, Progress, Record},
+    progress::{LaneKey, Now, Parked, Progress, Record},
     secret::Secrets,
 };
 use crate::{
@@ -111,16 +112,32 @@ impl Consumer {
         self.lock().progress.parked_again(lanes);
     }
 
+    /// Tells those who wait; whoever was told of a later change stays told.
     pub(super) fn saved(&self, saved: Saved) {
-        self.saved.send_replace(saved);
+        self.saved.send_if_modified(|before| {
+            let is_later = saved.upto >= before.upto;
+            if is_later {
+                *before = saved;
+            }
+            is_later
+        });
+    }
+
+    /// No change will be written down any more: it was deleted, or the server is shutting down.
+    pub(super) fn never_saved(&self, failed: Option<AppendError>) {
+        self.saved(Saved {
+            upto: u64::MAX,
+            failed,
+        });
     }
 
     /// Waits until a change is written down.
-    pub(super) async fn durable(&self, change: u64) -> Result<(), AppendError> {
+    pub(super) async fn durable(&self, change: u64) -> Result<(), ConsumerError> {
         let mut saved = self.saved.subscribe();
         let settled = saved.wait_for(|saved| saved.upto >= change).await;
         match settled.map(|saved| saved.failed.clone()) {
-            Ok(Some(error)) => Err(error),
+            Ok(Some(error)) => Err(error.into()),
+            _ if self.lock().deleted => Err(ConsumerError::Unknown(self.name.clone())),
             // The sender is a part of this consumer, so it is there.
             Ok(None) | Err(_) => Ok(()),
         }
@@ -132,5 +149,14 @@ impl State {
     pub(super) fn changed(&mut self) -> u64 {
         self.changes += 1;
         self.changes
+    }
+
+    /// Takes back what is leased for too long. True when that is to be written down.
+    pub(super) fn expire(&mut self, now: Now) -> bool {
+        let expired = self.progress.expire(now);
+        if expired {
+            self.changed();
+        }
+        expired
     }
 }

@@ -128,10 +128,7 @@ impl Consumers {
         if state.deleted {
             return Err(ConsumerError::Unknown(consumer.name.clone()));
         }
-        let expired = state.progress.expire(now);
-        if expired {
-            state.changed();
-        }
+        let expired = state.expire(now);
         let most = most_of(fetch.most, &state.progress);
         let delivered = if state.described.paused {
             Vec::new()
@@ -241,9 +238,15 @@ impl Consumers {
         let consumer = self.find(name)?;
         let now = self.now();
         let mut state = consumer.lock();
+        let expired = state.expire(now);
         let mut settled = Settled::default();
         for lease in leases {
             settled.note(*lease, state.progress.extend(*lease, member, now).map(|()| true));
+        }
+        drop(state);
+        if expired {
+            consumer.wake();
+            self.keep(&consumer);
         }
         Ok(settled)
     }
@@ -257,17 +260,21 @@ impl Consumers {
         let consumer = self.find(name)?;
         let now = self.now();
         let mut settled = Settled::default();
-        let change = {
+        let (expired, change) = {
             let mut state = consumer.lock();
+            let expired = state.expire(now);
             for lease in leases {
                 settled.note(*lease, end(&mut state.progress, *lease, now));
             }
             // Also what was acknowledged before may not have been written down.
-            (settled.done + settled.already > 0).then(|| state.changed())
+            let is_told = settled.done + settled.already > 0;
+            (expired, is_told.then(|| state.changed()))
         };
-        if let Some(change) = change {
+        if expired || change.is_some() {
             consumer.wake();
             self.keep(&consumer);
+        }
+        if let Some(change) = change {
             consumer.durable(change).await?;
         }
         Ok(settled)

@@ -6,6 +6,7 @@ use std::{
     mem,
     sync::{Arc, Condvar, Mutex, PoisonError, Weak},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -16,9 +17,12 @@ use super::{
     secret::Secrets,
 };
 use crate::{
-    store::{ConsumerRow, EventStore, ReadError},
+    store::{AppendError, ConsumerRow, EventStore, ReadError},
     vocabulary::ConsumerName,
 };
+
+/// When whoever comes while the server shuts down should try again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The thread, and who waits for it.
 #[derive(Debug)]
@@ -56,6 +60,9 @@ impl Keeper {
     /// Asks for a consumer to be written down as it is by the time the thread gets to it.
     pub(super) fn want(&self, consumer: &Arc<Consumer>) {
         let mut state = self.wanted.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.stopping {
+            return consumer.never_saved(Some(stopped()));
+        }
         state
             .consumers
             .insert(consumer.name.clone(), Arc::clone(consumer));
@@ -90,12 +97,22 @@ fn run(wanted: &Wanted, store: &Weak<dyn EventStore>) {
         let consumers = mem::take(&mut state.consumers);
         let stopping = state.stopping;
         drop(state);
-        if let Some(store) = store.upgrade() {
-            save(&*store, consumers.into_values().collect());
+        match store.upgrade() {
+            Some(store) => save(&*store, consumers.into_values().collect()),
+            None => consumers
+                .into_values()
+                .for_each(|consumer| consumer.never_saved(Some(stopped()))),
         }
         if stopping {
             return;
         }
+    }
+}
+
+fn stopped() -> AppendError {
+    AppendError::Unavailable {
+        reason: "the server is shutting down".to_owned(),
+        retry_after: RETRY_AFTER,
     }
 }
 

@@ -191,7 +191,7 @@ impl Consumers {
         let consumer = self.find(name)?;
         let change = consumer.lock().changed();
         self.keep(&consumer);
-        Ok(consumer.durable(change).await?)
+        consumer.durable(change).await
     }
 
     fn count_parked(

@@ -162,12 +162,16 @@ impl Consumers {
         let consumer = self.find(name)?;
         let now = self.now();
         let mut state = consumer.lock();
+        let expired = state.expire(now);
         let mut settled = Settled::default();
         for lease in leases {
             settled.note(*lease, state.progress.release(*lease, member, now).map(|()| true));
         }
         drop(state);
         consumer.wake();
+        if expired {
+            self.keep(&consumer);
+        }
         Ok(settled)
     }
 

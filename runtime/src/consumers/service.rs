@@ -318,6 +318,7 @@ impl Consumers {
         let lanes: Vec<LaneKey> = state.progress.parked().map(|(lane, _)| lane.clone()).collect();
         drop(state);
         consumer.wake();
+        consumer.never_saved(None);
         self.turned();
         self.forget(name, lanes.iter());
         Ok(())

@@ -43,8 +43,7 @@ impl Consumers {
     pub fn status(&self, name: &ConsumerName) -> Result<Status, ConsumerError> {
         let consumer = self.find(name)?;
         let mut state = consumer.lock();
-        if state.progress.expire(self.now()) {
-            state.changed();
+        if state.expire(self.now()) {
             self.keep(&consumer);
         }
         Ok(status_of(name, &state))

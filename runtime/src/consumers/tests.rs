@@ -228,6 +228,56 @@ async fn a_reset_and_a_new_life_void_what_was_before() {
     consumers.stop();
 }
 
+/// Whoever waits for something that will never be written down is told so.
+#[tokio::test]
+async fn nobody_waits_for_a_deleted_consumer_or_a_stopped_server() {
+    let house = House::new();
+    let consumers = house.open();
+    append(&house.store, &["a"]);
+    consumers
+        .put(&name(), Definition::default(), Start::Beginning)
+        .unwrap();
+    let delivered = consumers.fetch(&name(), &fetch("m")).await.unwrap();
+    let consumer = consumers.find(&name()).unwrap();
+    let change = consumer.lock().changed();
+    consumers.delete(&name()).unwrap();
+    let soon = Duration::from_secs(20);
+    let told = tokio::time::timeout(soon, consumer.durable(change)).await;
+    assert_eq!(told, Ok(Err(ConsumerError::Unknown(name()))));
+
+    consumers
+        .put(&name(), Definition::default(), Start::Beginning)
+        .unwrap();
+    let again = consumers.fetch(&name(), &fetch("m")).await.unwrap();
+    assert_eq!(ids(&again), ids(&delivered));
+    consumers.stop();
+    let acked = tokio::time::timeout(soon, consumers.ack(&name(), "m", &leases(&again))).await;
+    let refused = acked.expect("an answer").unwrap_err();
+    assert!(refused.to_string().contains("shutting down"), "{refused}");
+}
+
+/// A lease that ran out counts, also when it is the late acknowledgement that notices.
+#[tokio::test]
+async fn a_late_acknowledgement_writes_the_failed_attempt_down() {
+    let house = House::new();
+    let consumers = house.open();
+    append(&house.store, &["a"]);
+    let definition = Definition {
+        ack_deadline_ms: 100,
+        ..Definition::default()
+    };
+    consumers.put(&name(), definition, Start::Beginning).unwrap();
+    let delivered = consumers.fetch(&name(), &fetch("m")).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    let settled = consumers.ack(&name(), "m", &leases(&delivered)).await.unwrap();
+    assert_eq!(settled.refused, [(delivered[0].lease, LeaseRefused::Expired)]);
+    consumers.stop();
+    let consumers = house.open();
+    let delivered = consumers.fetch(&name(), &fetch("m")).await.unwrap();
+    assert_eq!(delivered[0].lease.attempt, 2);
+    consumers.stop();
+}
+
 #[tokio::test]
 async fn pausing_and_changing_keep_the_place() {
     let house = House::new();

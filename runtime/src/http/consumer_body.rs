@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     consumers::{Definition, Order, Retry, Secret, Start},
     store::FeedFilter,
-    vocabulary::{Cursor, InvalidName, Millis, json_problem, shown},
+    vocabulary::{Cursor, InvalidName, Millis, shown},
 };
 
 use super::{
@@ -56,19 +56,6 @@ struct RetryBody {
 #[serde(deny_unknown_fields)]
 pub(super) struct ResetBody {
     pub(super) start: Value,
-}
-
-/// Reads a body. An empty one is `{}`.
-pub(super) fn read<T: serde::de::DeserializeOwned>(
-    body: &[u8],
-    what: &str,
-    example: &str,
-) -> Result<T, Problem> {
-    let body = if body.is_empty() { b"{}" } else { body };
-    serde_json::from_slice(body).map_err(|error| {
-        let detail = format!("{what} cannot be read: {}", json_problem(&error, body));
-        Problem::malformed(detail, format!("send for example `{example}`"))
-    })
 }
 
 impl DefinitionBody {

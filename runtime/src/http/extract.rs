@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
-use crate::vocabulary::{AggregateKey, AggregateType, IdempotencyKey};
+use crate::vocabulary::{AggregateKey, AggregateType, IdempotencyKey, shown};
 
 use super::{app::App, problem::Problem};
 
@@ -71,7 +71,7 @@ pub(super) fn not_utf8(what: &str, encoded: &str) -> Problem {
         .split(['/', '&', '='])
         .find(undecodable)
         .unwrap_or(encoded);
-    let found: String = part.chars().take(80).collect();
+    let found = shown(part);
     let detail = format!("`{found}` in the {what} does not decode to UTF-8");
     Problem::malformed(detail, "percent-encode the UTF-8 bytes of the text").with("found", found)
 }

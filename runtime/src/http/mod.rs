@@ -13,6 +13,7 @@ mod etag;
 mod extract;
 mod failures;
 mod feed;
+mod json_body;
 mod linger;
 mod media_type;
 mod openapi;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     consumers::{Mode, NotASecret, Secret, Webhook},
-    vocabulary::{ConsumerName, Millis},
+    vocabulary::{ConsumerName, Millis, shown},
     webhooks::{Refused, Standing, State},
 };
 
@@ -66,7 +66,7 @@ fn mode_of(text: &str) -> Result<Mode, Problem> {
         "event" => Ok(Mode::Event),
         "batch" => Ok(Mode::Batch),
         other => {
-            let found: String = other.chars().take(80).collect();
+            let found = shown(other);
             Err(Problem::malformed(
                 format!("`webhook.mode` is `{found}`"),
                 "use `event` for one event in each request, or `batch` for several",

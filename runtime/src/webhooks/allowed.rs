@@ -2,6 +2,8 @@
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
+use crate::vocabulary::shown;
+
 use super::{
     address::{Reach, reach},
     target::Target,
@@ -30,9 +32,7 @@ impl FromStr for HostPattern {
     type Err = NotAPattern;
 
     fn from_str(text: &str) -> Result<Self, NotAPattern> {
-        let wrong = || NotAPattern {
-            found: text.escape_debug().to_string(),
-        };
+        let wrong = || NotAPattern { found: shown(text) };
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => rest.split_once(']').ok_or_else(wrong)?,
             None => text.split_at(text.find(':').unwrap_or(text.len())),
@@ -83,7 +83,7 @@ pub struct Allowed {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// Not a URL that events can be posted to.
-    #[error("`{}` is not a URL that events can be posted to: {problem}", .url.escape_debug())]
+    #[error("`{}` is not a URL that events can be posted to: {problem}", shown(url))]
     NotAUrl {
         /// What was given.
         url: String,

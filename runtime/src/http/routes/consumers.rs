@@ -17,15 +17,25 @@ use super::super::{
     app::{App, Running},
     cloudevent::rfc3339,
     consumer_body::{self, DefinitionBody, ResetBody},
-    extract::{NoParameters, Path, Query, read_body},
-    media_type::{check_content_type, negotiate},
+    extract::{NoParameters, Path, Query},
+    json_body::JsonBody,
+    media_type::negotiate,
     problem::Problem,
     webhook_body,
 };
 use super::webhooks;
 
-/// Largest body of a definition, bytes.
-const DEFINITION_BYTES: usize = 64 * 1024;
+/// A filter may name many types.
+const DEFINITION: JsonBody = JsonBody {
+    what: "the definition",
+    limit: 64 * 1024,
+    example: "{\"filter\": {\"types\": [\"account\"]}, \"start\": \"beginning\"}",
+};
+const RESET: JsonBody = JsonBody {
+    what: "the reset",
+    limit: 4_096,
+    example: "{\"start\": \"beginning\"}",
+};
 
 /// `GET /v1/consumers`
 pub(super) async fn all(
@@ -68,11 +78,7 @@ pub(super) async fn put(
     body: Body,
 ) -> Result<Response, Problem> {
     let name: ConsumerName = path.parse("name")?;
-    negotiate(&headers, &["application/json"])?;
-    check_content_type(&headers, &["application/json"])?;
-    let body = read_body(&app, body, "the definition", DEFINITION_BYTES).await?;
-    let example = "{\"filter\": {\"types\": [\"account\"]}, \"start\": \"beginning\"}";
-    let body: DefinitionBody = consumer_body::read(&body, "the definition", example)?;
+    let body: DefinitionBody = DEFINITION.read(&app, &headers, body).await?;
     let (definition, start, given) = body.into_definition(&app, &running).await?;
     let (consumers, named) = (running.consumers.clone(), name.clone());
     let put = super::blocking(move || consumers.put_with(&named, definition, start, given)).await??;
@@ -144,10 +150,7 @@ pub(super) async fn reset(
     body: Body,
 ) -> Result<Response, Problem> {
     let name: ConsumerName = path.parse("name")?;
-    negotiate(&headers, &["application/json"])?;
-    check_content_type(&headers, &["application/json"])?;
-    let body = read_body(&app, body, "the reset", DEFINITION_BYTES).await?;
-    let body: ResetBody = consumer_body::read(&body, "the reset", "{\"start\": \"beginning\"}")?;
+    let body: ResetBody = RESET.read(&app, &headers, body).await?;
     let start = consumer_body::start_of(&body.start, &running).await?;
     let (consumers, named) = (running.consumers.clone(), name.clone());
     super::blocking(move || consumers.reset(&named, start)).await??;

@@ -21,16 +21,34 @@ use crate::{
 use super::super::{
     app::{App, Running},
     cloudevent::CloudEvent,
-    consumer_body,
     document::Object,
-    extract::{NoParameters, Path, Query, read_body},
-    media_type::{check_content_type, negotiate},
+    extract::{NoParameters, Path, Query},
+    json_body::JsonBody,
+    media_type::negotiate,
     problem::Problem,
 };
 
 /// Largest body that names leases, bytes: the most that can be out at a time.
 const LEASES_BYTES: usize = 1024 * 1024;
-const JSON: &str = "application/json";
+const FETCH: JsonBody = JsonBody {
+    what: "the fetch",
+    limit: LEASES_BYTES,
+    example: "{\"member\": \"a\", \"max\": 100}",
+};
+const ACK: JsonBody = JsonBody {
+    what: "the acknowledgement",
+    limit: LEASES_BYTES,
+    example: "{\"member\": \"a\", \"leases\": [\"…\"]}",
+};
+const NACK: JsonBody = JsonBody {
+    what: "the refusal",
+    limit: LEASES_BYTES,
+    example: "{\"member\": \"a\", \"leases\": [\"…\"], \"reason\": \"no such customer\"}",
+};
+const EXTENSION: JsonBody = JsonBody {
+    what: "the extension",
+    ..ACK
+};
 const EVENT_STREAM: &str = "text/event-stream";
 /// Who a member is that does not say.
 const ANYBODY: &str = "anybody";
@@ -55,10 +73,7 @@ pub(super) async fn fetch(
     body: Body,
 ) -> Result<Response, Problem> {
     let name: ConsumerName = path.parse("name")?;
-    negotiate(&headers, &[JSON])?;
-    check_content_type(&headers, &[JSON])?;
-    let body = read_body(&app, body, "the fetch", LEASES_BYTES).await?;
-    let body: FetchBody = consumer_body::read(&body, "the fetch", "{\"member\": \"a\", \"max\": 100}")?;
+    let body: FetchBody = FETCH.read(&app, &headers, body).await?;
     let fetch = Fetch {
         member: member(body.member)?,
         most: batch(body.max)?,
@@ -78,7 +93,7 @@ pub(super) async fn fetch(
     events.push(b']');
     object.end();
     let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static(JSON)),
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
     Ok((headers, document).into_response())
@@ -156,7 +171,7 @@ pub(super) async fn ack(
     body: Body,
 ) -> Result<Response, Problem> {
     let name: ConsumerName = path.parse("name")?;
-    let body: LeasesBody = read_leases(&app, &headers, body, "the acknowledgement").await?;
+    let body: LeasesBody = ACK.read(&app, &headers, body).await?;
     let (member, leases) = (member(body.member)?, leases(&body.leases)?);
     let settled = running.consumers.ack(&name, &member, &leases).await?;
     render(&settled, "acked")
@@ -172,7 +187,7 @@ pub(super) async fn nack(
     body: Body,
 ) -> Result<Response, Problem> {
     let name: ConsumerName = path.parse("name")?;
-    let body: RefusalBody = read_leases(&app, &headers, body, "the refusal").await?;
+    let body: RefusalBody = NACK.read(&app, &headers, body).await?;
     let (member, leases) = (member(body.member)?, leases(&body.leases)?);
     let delay_ms = body.delay_ms.unwrap_or(0);
     if delay_ms > most::PAUSE_MS {
@@ -201,26 +216,10 @@ pub(super) async fn extend(
     body: Body,
 ) -> Result<Response, Problem> {
     let name: ConsumerName = path.parse("name")?;
-    let body: LeasesBody = read_leases(&app, &headers, body, "the extension").await?;
+    let body: LeasesBody = EXTENSION.read(&app, &headers, body).await?;
     let (member, leases) = (member(body.member)?, leases(&body.leases)?);
     let settled = running.consumers.extend(&name, &member, &leases)?;
     render(&settled, "extended")
-}
-
-async fn read_leases<T: serde::de::DeserializeOwned>(
-    app: &App,
-    headers: &HeaderMap,
-    body: Body,
-    what: &str,
-) -> Result<T, Problem> {
-    negotiate(headers, &[JSON])?;
-    check_content_type(headers, &[JSON])?;
-    let body = read_body(app, body, what, LEASES_BYTES).await?;
-    consumer_body::read(
-        &body,
-        what,
-        "{\"member\": \"a\", \"leases\": [\"…\"], \"reason\": \"only to refuse\"}",
-    )
 }
 
 fn leases(texts: &[String]) -> Result<Vec<LeaseId>, Problem> {

@@ -12,21 +12,25 @@ use serde_json::{Value, json};
 use crate::{
     modules::Modules,
     store::StoredModule,
-    vocabulary::{Manifest, ModuleDigest, json_problem},
+    vocabulary::{Manifest, ModuleDigest},
 };
 
 use super::super::{
     app::{App, Running},
     cloudevent::{raw_json, rfc3339},
     extract::{NoParameters, Path, Query, read_body},
+    json_body::JsonBody,
     media_type::{check_content_type, negotiate},
     problem::{Problem, unknown_module, unknown_type},
 };
 
 /// Activations of a type that are listed, newest first, count: an operator reads them.
 const DEPLOYMENTS_MAX: usize = 1_000;
-/// Largest body of an activation, bytes: a digest and its name.
-const ACTIVATION_BYTES: usize = 4_096;
+const ACTIVATION: JsonBody = JsonBody {
+    what: "the activation",
+    limit: 4_096,
+    example: "{\"digest\": \"…\"}",
+};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -173,13 +177,7 @@ pub(super) async fn activate(
     body: Body,
 ) -> Result<Response, Problem> {
     let aggregate_type = path.aggregate_type()?;
-    negotiate(&headers, &["application/json"])?;
-    check_content_type(&headers, &["application/json"])?;
-    let body = read_body(&app, body, "the activation", ACTIVATION_BYTES).await?;
-    let activation: Activation = serde_json::from_slice(&body).map_err(|error| {
-        let detail = format!("the activation cannot be read: {}", json_problem(&error, &body));
-        Problem::malformed(detail, "send `{\"digest\": \"…\"}`")
-    })?;
+    let activation: Activation = ACTIVATION.read(&app, &headers, body).await?;
     let digest: ModuleDigest = activation.digest.parse()?;
     let (modules, asked) = (running.modules.clone(), aggregate_type.clone());
     let (deployment, previous, notice) = super::blocking(move || modules.activate(&asked, &digest)).await??;

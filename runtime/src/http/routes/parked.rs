@@ -14,16 +14,26 @@ use crate::{
 use super::super::{
     app::{App, Running},
     cloudevent::{CloudEvent, ID, rfc3339},
-    consumer_body,
     document::Object,
-    extract::{NoParameters, Path, Query, read_body},
-    media_type::{check_content_type, negotiate},
+    extract::{NoParameters, Path, Query},
+    json_body::JsonBody,
+    media_type::negotiate,
     problem::Problem,
 };
 
 const JSON: &str = "application/json";
 /// Largest body of a replay or a skip, bytes.
 const BODY_BYTES: usize = 16 * 1024;
+const REPLAY: JsonBody = JsonBody {
+    what: "the replay",
+    limit: BODY_BYTES,
+    example: "{\"type\": \"account\", \"id\": \"alice\"}",
+};
+const SKIP: JsonBody = JsonBody {
+    what: "the skip",
+    limit: BODY_BYTES,
+    example: "{\"type\": \"account\", \"id\": \"alice\", \"reason\": \"a test account\"}",
+};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -168,14 +178,7 @@ pub(super) async fn replay(
     body: Body,
 ) -> Result<Response, Problem> {
     let name: ConsumerName = path.parse("name")?;
-    let body: ReplayBody = read(
-        &app,
-        &headers,
-        body,
-        "the replay",
-        "{\"type\": \"account\", \"id\": \"alice\"}",
-    )
-    .await?;
+    let body: ReplayBody = REPLAY.read(&app, &headers, body).await?;
     let lane = match (body.aggregate_type, body.id, body.all) {
         (Some(aggregate_type), Some(id), false) => {
             let key = AggregateKey::new(aggregate_type.parse()?, id.parse()?);
@@ -214,8 +217,7 @@ pub(super) async fn skip(
     body: Body,
 ) -> Result<Response, Problem> {
     let name: ConsumerName = path.parse("name")?;
-    let example = "{\"type\": \"account\", \"id\": \"alice\", \"reason\": \"a test account\"}";
-    let body: SkipBody = read(&app, &headers, body, "the skip", example).await?;
+    let body: SkipBody = SKIP.read(&app, &headers, body).await?;
     if body.reason.trim().is_empty() {
         return Err(Problem::malformed(
             "`reason` is empty",
@@ -229,17 +231,4 @@ pub(super) async fn skip(
     let skipped = super::blocking(move || consumers.skip(&named, &lane, through, body.reason)).await??;
     running.consumers.written_down(&name).await?;
     Ok(super::json(&json!({ "skipped": skipped })))
-}
-
-async fn read<T: serde::de::DeserializeOwned>(
-    app: &App,
-    headers: &HeaderMap,
-    body: Body,
-    what: &str,
-    example: &str,
-) -> Result<T, Problem> {
-    negotiate(headers, &[JSON])?;
-    check_content_type(headers, &[JSON])?;
-    let body = read_body(app, body, what, BODY_BYTES).await?;
-    consumer_body::read(&body, what, example)
 }

@@ -12,15 +12,17 @@ use crate::{consumers::Secret, vocabulary::ConsumerName};
 
 use super::super::{
     app::{App, Running},
-    consumer_body,
-    extract::{NoParameters, Path, Query, read_body},
-    media_type::{check_content_type, negotiate},
+    extract::{NoParameters, Path, Query},
+    json_body::JsonBody,
     problem::Problem,
     webhook_body::SecretBody,
 };
 
-/// Largest body with a secret, bytes.
-const SECRET_BYTES: usize = 1_024;
+const SECRET: JsonBody = JsonBody {
+    what: "the secret",
+    limit: 1_024,
+    example: "{}",
+};
 
 /// `POST /v1/consumers/{name}/webhook/secret`: puts another one in force, and shows it this once.
 pub(super) async fn rotate(
@@ -32,10 +34,7 @@ pub(super) async fn rotate(
     body: Body,
 ) -> Result<Response, Problem> {
     let name: ConsumerName = path.parse("name")?;
-    negotiate(&headers, &["application/json"])?;
-    check_content_type(&headers, &["application/json"])?;
-    let body = read_body(&app, body, "the secret", SECRET_BYTES).await?;
-    let body: SecretBody = consumer_body::read(&body, "the secret", "{}")?;
+    let body: SecretBody = SECRET.read(&app, &headers, body).await?;
     let given = body.into_secret()?;
     let secret = super::blocking(move || running.consumers.rotate_secret(&name, given)).await??;
     let response = super::json(&json!({ "secret": secret.reveal() }));
