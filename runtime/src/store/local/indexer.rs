@@ -16,10 +16,13 @@ use crate::store::{format::Hashing, options::Step};
 const NAP: Duration = Duration::from_millis(500);
 /// After a failure.
 const PAUSE: Duration = Duration::from_millis(200);
-/// The longest pause after a slice of a merge.
-const BREATH: Duration = Duration::from_millis(40);
 /// So many runs mean that merging is behind: it goes on without pauses, and before fresh runs.
 const RUNS_BEHIND: usize = 24;
+/// How many times as long as a slice of a merge took it rests, while there are fewer runs than this. A large merge that works
+/// half of the time slows the log's own commits for as long as it takes; over an hour, merging needs a tenth of the time.
+const RESTS: [(usize, u32); 3] = [(12, 4), (18, 2), (RUNS_BEHIND, 1)];
+/// The longest rest: after a slice that a slow disk made long.
+const LONGEST_REST: Duration = Duration::from_secs(1);
 
 pub(super) struct Indexer {
     shared: Arc<Shared>,
@@ -33,9 +36,10 @@ impl Indexer {
     pub(super) fn run(self) {
         let shared = &self.shared;
         let mut pause = NAP;
+        let mut merge_at = Instant::now();
         while !shared.stopping.load(Ordering::Acquire) {
             shared.overlay.wait_for_run(pause);
-            let result = self.round();
+            let result = self.round(&mut merge_at);
             pause = *result.as_ref().unwrap_or(&NAP);
             self.note(result.map(drop));
         }
@@ -43,8 +47,8 @@ impl Indexer {
         self.note(result);
     }
 
-    /// Does what is due and a step of what can wait; says when to come again.
-    fn round(&self) -> Result<Duration, FoldError> {
+    /// Does what is due, and a step of what can wait when it has rested; says when to come again.
+    fn round(&self, merge_at: &mut Instant) -> Result<Duration, FoldError> {
         let shared = &self.shared;
         if shared.index.is_suspect() {
             self.rebuild()?;
@@ -52,13 +56,17 @@ impl Indexer {
         self.write_runs(false)?;
         self.write_snapshots()?;
         let started = Instant::now();
-        let more = shared.index.merge_step().map_err(FoldError::Index)?;
-        let is_behind = shared.index.runs() >= RUNS_BEHIND;
-        Ok(match more {
-            false => NAP,
-            true if is_behind => Duration::ZERO,
-            true => started.elapsed().min(BREATH),
-        })
+        let left = merge_at.saturating_duration_since(started);
+        if !left.is_zero() {
+            // It was woken for something else.
+            return Ok(left);
+        }
+        if !shared.index.merge_step().map_err(FoldError::Index)? {
+            return Ok(NAP);
+        }
+        let rest = rest(shared.index.runs(), started.elapsed());
+        *merge_at = Instant::now() + rest;
+        Ok(rest)
     }
 
     /// Writes the runs that are due; at the end of the store's life, everything.
@@ -108,6 +116,34 @@ impl Indexer {
         tracing::error!(%error, "the indexer failed and will try again");
         if !self.shared.stopping.load(Ordering::Acquire) {
             std::thread::sleep(PAUSE);
+        }
+    }
+}
+
+/// How long to rest after a slice, by how far merging is behind.
+fn rest(runs: usize, slice: Duration) -> Duration {
+    let found = RESTS.iter().find(|(fewer, _)| runs < *fewer);
+    let times = found.map_or(0, |(_, times)| *times);
+    slice.saturating_mul(times).min(LONGEST_REST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_rests_less_the_further_it_is_behind() {
+        for (runs, slice, expected) in [
+            (0, 20, 80),
+            (11, 20, 80),
+            (12, 20, 40),
+            (18, 20, 20),
+            (24, 20, 0),
+            (60, 20, 0),
+            (3, 400, 1_000),
+        ] {
+            let rest = rest(runs, Duration::from_millis(slice));
+            assert_eq!(rest, Duration::from_millis(expected), "{runs} runs, {slice} ms");
         }
     }
 }
