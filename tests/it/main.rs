@@ -20,6 +20,7 @@ mod failing_store;
 mod fan_out;
 mod feed;
 mod feed_filters;
+mod feed_limits;
 mod feed_pages;
 mod feed_streams;
 mod full_cells;

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use super::Written;
 use crate::vocabulary::{Committed, Position, RecordedEvent};
 
 /// What a subscriber is given, in order.
@@ -26,15 +27,18 @@ pub enum Event {
     Read(RecordedEvent),
     /// As it was committed.
     Live(LiveEvent),
+    /// Several, one behind the other, in the form that was asked for.
+    Written(Written),
 }
 
 impl Event {
-    /// Its place in the whole log.
+    /// Its place in the whole log; of several, the last one's.
     #[must_use]
     pub fn position(&self) -> Position {
         match self {
             Self::Read(event) => event.position,
             Self::Live(event) => event.position(),
+            Self::Written(written) => written.position(),
         }
     }
 }

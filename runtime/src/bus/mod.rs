@@ -6,7 +6,9 @@
 
 mod event;
 mod history;
+mod pace;
 mod place;
+mod relay;
 mod seam;
 mod source;
 mod subscription;
@@ -18,20 +20,22 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Semaphore, broadcast, watch};
 
 use crate::{
-    store::EventStore,
+    store::{EventStore, FeedFilter},
     vocabulary::{AggregateKey, Commit, Limits, Outcome, Position},
 };
 
 pub use event::{Delivery, Event, LiveEvent};
 pub use history::{History, HistoryPage};
 pub use place::Place;
+pub use relay::{Form, Written};
 pub use source::Source;
 pub use subscription::Subscription;
 
 use event::Shared;
+use relay::{Frame, Relays};
 use waiting::Moves;
 
 /// What the broadcast carries.
@@ -41,6 +45,8 @@ pub(crate) enum Signal {
     Commit(Arc<Shared>),
     /// A commit too large to be kept for those who are behind: it is read from the store.
     Stored { key: AggregateKey, last: Position },
+    /// What a relay has written.
+    Frame(Arc<Frame>),
 }
 
 /// The handle to the bus.
@@ -53,6 +59,9 @@ pub struct Bus {
     closed: Arc<watch::Sender<bool>>,
     closing: Arc<AtomicBool>,
     moves: Moves,
+    relays: Relays,
+    /// For large pages.
+    room: Arc<Semaphore>,
 }
 
 /// No more subscribers are taken.
@@ -99,6 +108,8 @@ impl Bus {
             closed: Arc::new(watch::channel(false).0),
             closing: Arc::default(),
             moves,
+            relays: Relays::default(),
+            room: Arc::new(Semaphore::new(limits.large_pages)),
         }
     }
 
@@ -111,7 +122,23 @@ impl Bus {
         after: Position,
         source: impl Into<Source>,
     ) -> Result<Subscription, TooManySubscribers> {
-        Ok(Subscription::new(self, self.place()?, after, source.into()))
+        Ok(Subscription::new(self, Some(self.place()?), after, source.into()))
+    }
+
+    /// The same of the whole log for those who are sent the events in a form: once live, they come as [`Event::Written`], and
+    /// whoever follows the same events in the same form shares them. It is to be called within a runtime of tokio.
+    ///
+    /// # Errors
+    /// [`TooManySubscribers`].
+    pub fn subscribe_written(
+        &self,
+        after: Position,
+        filter: FeedFilter,
+        form: Form,
+    ) -> Result<Subscription, TooManySubscribers> {
+        let place = self.place()?;
+        let relay = self.relays.of(self, &filter, form);
+        Ok(Subscription::new(self, Some(place), after, filter.into()).through(relay))
     }
 
     /// Ends every subscription and every wait, for shutdown.
@@ -125,13 +152,17 @@ impl Bus {
     }
 }
 
-/// What keeping a commit costs: all that clients and modules made as large as they liked, not the events alone.
+/// What an event takes beside its payload, bytes: where its parts are, and its name.
+const EVENT_BYTES: usize = 128;
+
+/// What keeping a commit costs: all that clients and modules made as large, and as many, as they liked.
 fn kept_bytes(commit: &Commit) -> usize {
+    let each = commit.events.len() * EVENT_BYTES;
     let events: usize = commit.events.iter().map(|event| event.payload.len()).sum();
     let command = commit.command.payload.as_ref().map_or(0, Bytes::len);
     let answer = match &commit.outcome {
         Outcome::Accepted { reply, .. } => reply.as_ref().map_or(0, Bytes::len),
         Outcome::Rejected { message, details, .. } => message.len() + details.as_ref().map_or(0, Bytes::len),
     };
-    events + command + answer
+    each + events + command + answer
 }

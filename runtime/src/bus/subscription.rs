@@ -1,6 +1,6 @@
 //! One subscriber: the seam's steps, taken.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use futures_util::FutureExt as _;
 use tokio::{
@@ -14,14 +14,13 @@ use tokio::{
     task::{JoinError, JoinHandle},
 };
 
-use crate::{
-    store::{PageLimit, ReadError},
-    vocabulary::Position,
-};
+use crate::{store::ReadError, vocabulary::Position};
 
 use super::{
     Bus, Delivery, Event, Place, Signal, Source,
     event::LiveEvent,
+    pace::Pace,
+    relay::Relay,
     seam::{Placed, Seam, Step},
     source::SourcePage,
 };
@@ -34,14 +33,16 @@ const STEPS_AT_ONCE: usize = 256;
 pub struct Subscription {
     bus: Bus,
     source: Source,
-    page: PageLimit,
+    pace: Pace,
     seam: Seam<Event>,
+    /// What is listened to instead of the commits.
+    relay: Option<Arc<Relay>>,
     /// The broadcast, while the seam listens.
     receiver: Option<Receiver<Signal>>,
     /// The page that is being read.
     reading: Option<JoinHandle<Result<SourcePage, ReadError>>>,
     closed: watch::Receiver<bool>,
-    _place: Place,
+    _place: Option<Place>,
 }
 
 impl Placed for Event {
@@ -51,21 +52,27 @@ impl Placed for Event {
 }
 
 impl Subscription {
-    pub(super) fn new(bus: &Bus, place: Place, after: Position, source: Source) -> Self {
-        let limits = &bus.limits;
+    pub(super) fn new(bus: &Bus, place: Option<Place>, after: Position, source: Source) -> Self {
         Self {
             bus: bus.clone(),
             source,
-            page: PageLimit {
-                events: limits.stream_page_events,
-                bytes: limits.stream_page_bytes,
-            },
-            seam: Seam::new(after, limits.checkpoint_positions),
+            pace: Pace::new(&bus.limits, &bus.room),
+            seam: Seam::new(after, bus.limits.checkpoint_positions),
+            relay: None,
             receiver: None,
             reading: None,
             closed: bus.closed.subscribe(),
             _place: place,
         }
+    }
+
+    /// The same, which listens to a relay once it is at the head.
+    pub(super) fn through(self, relay: Option<Arc<Relay>>) -> Self {
+        Self { relay, ..self }
+    }
+
+    pub(super) fn bus(&self) -> &Bus {
+        &self.bus
     }
 
     /// The next delivery; waits when there is none yet. Dropping the future loses nothing.
@@ -128,6 +135,13 @@ impl Subscription {
         None
     }
 
+    /// Whether there is something already that may be delivered.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        let is_sent = |receiver: &Receiver<Signal>| !receiver.is_empty();
+        self.seam.ready() > 0 || self.receiver.as_ref().is_some_and(is_sent)
+    }
+
     /// Whether what comes next comes from the broadcast.
     #[must_use]
     pub fn is_live(&self) -> bool {
@@ -140,6 +154,11 @@ impl Subscription {
         self.seam.reached()
     }
 
+    /// Where it has got to, when everything up to there has been delivered.
+    pub(super) fn passed(&self) -> Option<Position> {
+        (self.seam.ready() == 0).then(|| self.seam.reached())
+    }
+
     /// The place that has been reached, when no delivery has told of it: in silence, where to resume.
     pub fn checkpoint(&mut self) -> Option<Position> {
         self.seam.checkpoint()
@@ -147,7 +166,8 @@ impl Subscription {
 
     /// Reads the next page while half of the last one is still to be delivered.
     fn read_ahead(&mut self) {
-        if self.reading.is_none() && self.seam.reads_next() && self.seam.ready() <= self.page.events / 2 {
+        let is_short = self.seam.ready() <= self.pace.page().events / 2;
+        if self.reading.is_none() && self.seam.reads_next() && is_short {
             let _ahead = self.reading();
         }
     }
@@ -155,8 +175,9 @@ impl Subscription {
     /// The page that is being read, on a thread that may block.
     fn reading(&mut self) -> &mut JoinHandle<Result<SourcePage, ReadError>> {
         self.reading.get_or_insert_with(|| {
+            self.pace.asks(Instant::now());
             let (store, source) = (Arc::clone(&self.bus.store), self.source.clone());
-            let (after, page) = (self.seam.reached(), self.page);
+            let (after, page) = (self.seam.reached(), self.pace.page());
             tokio::task::spawn_blocking(move || source.read(&*store, after, page))
         })
     }
@@ -169,13 +190,21 @@ impl Subscription {
         let read = read.map_err(unavailable)??;
         self.source.passed_page(&read);
         let page = read.page;
+        if page.at_head {
+            self.pace.rests();
+        }
         let events = page.events.into_iter().map(Event::Read);
         self.seam.page(events, page.scanned, page.at_head);
         Ok(())
     }
 
     fn listen(&mut self) {
-        self.receiver = Some(self.bus.sender.subscribe());
+        // A relay that has ended is left alone from then on.
+        let frames = self.relay.as_ref().and_then(|relay| relay.listen());
+        if frames.is_none() {
+            self.relay = None;
+        }
+        self.receiver = Some(frames.unwrap_or_else(|| self.bus.sender.subscribe()));
         self.seam.listening();
     }
 
@@ -202,7 +231,11 @@ impl Subscription {
                     self.seam.commit([], last);
                 }
             }
-            // It is not closed: the subscription's own handle to the bus holds it open.
+            Ok(Signal::Frame(frame)) => {
+                let written = frame.after(self.seam.reached());
+                self.seam.commit(written.map(Event::Written), frame.through);
+            }
+            // The bus is held open by the subscription's own handle to it, but a relay may end.
             Err(RecvError::Lagged(_) | RecvError::Closed) => self.seam.lagged(),
         }
         if self.seam.reads_next() {

@@ -167,7 +167,7 @@ pub(super) async fn start_of(start: &Value, running: &Running) -> Result<Start, 
         Value::Object(members) => {
             let text = |name: &str| members.get(name).and_then(Value::as_str);
             match (text("after"), text("time"), members.len()) {
-                (Some(cursor), None, 1) => Ok(Start::After(place(running, Some(cursor)).await?)),
+                (Some(cursor), None, 1) => Ok(Start::After(place(running, cursor).await?)),
                 (None, Some(text), 1) => Ok(Start::Time(self::time("start.time", text)?)),
                 (Some(_), Some(_), _) => Err(wrong(
                     "`start` names both a cursor and a time, which may contradict each other".to_owned(),

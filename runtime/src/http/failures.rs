@@ -65,7 +65,7 @@ impl From<AppendError> for Problem {
 impl From<TooManySubscribers> for Problem {
     fn from(error: TooManySubscribers) -> Self {
         Self::new(429, "busy", "Too many subscribers", error.to_string())
-            .fix("close a stream, or read pages")
+            .fix("close a stream or wait for less, or read pages")
             .retry_after(Duration::from_secs(5))
             .with("limit", error.limit)
     }

@@ -199,6 +199,14 @@ limits! {
         "events that one subscriber is read ahead", on breach "waits for the client", because "What a slow one holds in memory.";
     stream_page_bytes: usize = 256 * KIB, at most 8 * MIB as u64, "B",
         "payloads that one subscriber is read ahead", on breach "waits for the client", because "As above; a single larger event still passes.";
+    large_pages: usize = 16, at most 1_024, "count",
+        "subscribers at a time that are read ahead eight times as far, since they keep up", on breach "they are read ahead as usual", because "Twice as fast, for a few megabytes each.";
+    relays: usize = 32, at most 1_024, "count",
+        "filters and forms for which events are written once for all who follow", on breach "they are written for each subscriber", because "Each is a task, and keeps frames.";
+    relay_frames: usize = 32, at most 4_096, "count",
+        "frames of such a relay that are kept for subscribers that are a little behind", on breach "`fell-behind`, from the store", because "A sixth of a second.";
+    relay_frame_bytes: usize = 128 * KIB, at most 1_024 * KIB as u64, "B",
+        "events put into one frame of a relay when they are ready together", on breach "another frame", because "Together with `relay-frames`, 4 MiB for each relay.";
     subscribers: usize = 4_096, at most 65_536, "count",
         "streams at a time", on breach "429", because "File descriptors and memory.";
     consumers: usize = 1_000, at most 10_000, "count",

@@ -56,7 +56,7 @@ async fn both_sources_give_every_event_while_the_writer_writes() {
     // A tiny broadcast and small pages, so that subscribers fall behind again and again; some commits are too large for it.
     let (store, bus) = bus(Limits {
         bus_commits: 4,
-        bus_commit_bytes: 60,
+        bus_commit_bytes: 600,
         stream_page_events: 3,
         ..Limits::default()
     });

@@ -11,6 +11,6 @@ mod waiting;
 pub(super) use criteria::{Criteria, check_filter};
 pub(super) use form::{Form, last_event_id};
 pub(super) use page::{CAUGHT_UP, PageAnswer, next_target};
-pub(super) use place::{cursor, place};
-pub(super) use stream::{Order, answer};
+pub(super) use place::{cursor, place, start};
+pub(super) use stream::{Order, answer, subscribe};
 pub(super) use waiting::{Wait, first_event, preference_applied, preferred_wait};

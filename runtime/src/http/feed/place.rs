@@ -23,13 +23,23 @@ pub(in crate::http) fn cursor(running: &Running, text: &str) -> Result<Position,
     Ok(cursor.position)
 }
 
-/// Where to begin: nothing is the beginning, `now` the end.
-pub(in crate::http) async fn place(running: &Running, text: Option<&str>) -> Result<Position, Problem> {
-    let text = match text {
-        None => return Ok(Position(0)),
-        Some("now") => return Ok(running.store.last_position()),
-        Some(text) => text,
-    };
+/// Where a stream or a page begins: behind the id that a reconnecting client saw last, which is the later word, or as
+/// `after` says, where nothing is the beginning and `now` the end.
+pub(in crate::http) async fn start(
+    running: &Running,
+    resume: Option<&str>,
+    after: Option<&str>,
+) -> Result<Position, Problem> {
+    match (resume, after) {
+        (Some(id), _) => place(running, id).await,
+        (None, None) => Ok(Position(0)),
+        (None, Some("now")) => Ok(running.store.last_position()),
+        (None, Some(cursor)) => place(running, cursor).await,
+    }
+}
+
+/// Where a cursor points to, which is not beyond the end.
+pub(in crate::http) async fn place(running: &Running, text: &str) -> Result<Position, Problem> {
     let position = cursor(running, text)?;
     if position <= running.store.last_position() || is_readable(running, position).await? {
         return Ok(position);

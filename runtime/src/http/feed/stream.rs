@@ -14,8 +14,8 @@ use futures_util::stream;
 use tokio::time::Instant;
 
 use crate::{
-    bus::{Delivery, Event, Subscription},
-    store::ReadError,
+    bus::{self, Delivery, Event, Subscription, TooManySubscribers},
+    store::{FeedFilter, ReadError},
     vocabulary::{Limits, Position, push_hex},
 };
 
@@ -35,6 +35,26 @@ pub(in crate::http) struct Order {
     pub(in crate::http) follow: bool,
     /// So many events, and no more.
     pub(in crate::http) limit: Option<usize>,
+}
+
+/// A subscription of the whole log. Those that go on without an end share what they are sent.
+pub(in crate::http) fn subscribe(
+    running: &Running,
+    after: Position,
+    filter: FeedFilter,
+    order: Order,
+) -> Result<Subscription, TooManySubscribers> {
+    if !order.follow {
+        return running.bus.subscribe(after, filter);
+    }
+    let is_lines = matches!(order.form, Form::Lines(_));
+    let name = if is_lines { "lines" } else { "server-sent events" };
+    let writer = Writer {
+        running: running.clone(),
+        is_lines,
+    };
+    let form = bus::Form::new(name, move |event, out| writer.event(event, out));
+    running.bus.subscribe_written(after, filter, form)
 }
 
 /// A response that follows a subscription until its end, until the client goes or until the server stops.
@@ -107,6 +127,11 @@ impl Following {
         let Ok(first) = tokio::time::timeout(self.heartbeat, self.subscription.next()).await else {
             return Some(self.idle());
         };
+        if let Ok(Delivery::Event(Event::Written(written))) = first {
+            // All have been woken at once: from now on each comes at a time of its own.
+            self.resting = (!self.subscription.has_more()).then(|| Instant::now() + self.gather);
+            return Some(written.bytes().clone());
+        }
         let mut frame = Vec::with_capacity(self.usual_bytes);
         self.take(first, &mut frame);
         while !self.has_ended && frame.len() < self.frame_bytes {
@@ -150,7 +175,9 @@ impl Following {
             Ok(Delivery::FellBehind(position)) => self.writer.place("fell-behind", position, frame),
             Ok(Delivery::Closed) => self.has_ended = true,
             Err(error) => {
-                self.writer.failed(error.into(), frame);
+                // Everything that was found has been delivered by now.
+                let place = self.subscription.reached();
+                self.writer.failed(error.into(), place, frame);
                 self.has_ended = true;
             }
         }
@@ -188,20 +215,32 @@ struct Writer {
 
 impl Writer {
     fn event(&self, event: &Event, frame: &mut Vec<u8>) {
-        if !self.is_lines {
-            frame.extend_from_slice(b"id: ");
-            self.cursor(event.position(), frame);
-            frame.extend_from_slice(b"\ndata: ");
-        }
         match event {
-            Event::Read(event) => CloudEvent::from(event).write(&self.running, frame),
-            Event::Live(event) => event.write(frame, |committed, index, out| {
-                if let Some(event) = CloudEvent::of(committed).nth(index) {
-                    event.write(&self.running, out);
-                }
+            Event::Written(written) => frame.extend_from_slice(written.bytes()),
+            Event::Read(read) => self.framed(read.position, frame, |out| {
+                CloudEvent::from(read).write(&self.running, out);
+            }),
+            Event::Live(live) => self.framed(live.position(), frame, |out| {
+                live.write(out, |committed, index, out| {
+                    if let Some(event) = CloudEvent::of(committed).nth(index) {
+                        event.write(&self.running, out);
+                    }
+                });
             }),
         }
-        frame.extend_from_slice(if self.is_lines { b"\n" } else { b"\n\n" });
+    }
+
+    fn framed(&self, position: Position, frame: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.is_lines {
+            write(frame);
+            frame.push(b'\n');
+        } else {
+            frame.extend_from_slice(b"id: ");
+            self.cursor(position, frame);
+            frame.extend_from_slice(b"\ndata: ");
+            write(frame);
+            frame.extend_from_slice(b"\n\n");
+        }
     }
 
     /// Says where the stream has got to, and why.
@@ -219,12 +258,12 @@ impl Writer {
         }
     }
 
-    fn failed(&self, problem: Problem, frame: &mut Vec<u8>) {
-        let problem = problem.document();
+    fn failed(&self, problem: Problem, place: Position, frame: &mut Vec<u8>) {
+        let (problem, place) = (problem.document(), self.running.cursor(place));
         let text = if self.is_lines {
-            format!("{{\"annals\":\"failed\",\"problem\":{problem}}}\n")
+            format!("{{\"annals\":\"failed\",\"position\":\"{place}\",\"problem\":{problem}}}\n")
         } else {
-            format!("event: failed\ndata: {problem}\n\n")
+            format!("event: failed\nid: {place}\ndata: {problem}\n\n")
         };
         frame.extend_from_slice(text.as_bytes());
     }

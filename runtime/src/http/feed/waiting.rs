@@ -49,15 +49,22 @@ impl Wait {
         Ok(Some(Self {
             position: cursor(running, text)?,
             cursor: text.to_owned(),
-            within: within.unwrap_or(limits.wait),
+            within: within.unwrap_or(limits.wait.min(limits.wait_longest)),
         }))
     }
 
-    /// Waits until the position is readable.
-    pub(in crate::http) async fn over(&self, running: &Running) -> Result<(), Problem> {
-        if self.position <= running.store.last_position() {
-            return Ok(());
+    /// Waits until the position is readable, when one was asked for. Who waits takes a place among those who follow.
+    pub(in crate::http) async fn over(wait: Option<Self>, running: &Running) -> Result<(), Problem> {
+        match wait {
+            Some(wait) if wait.position > running.store.last_position() => {
+                let _place = running.bus.place()?;
+                wait.reached(running).await
+            }
+            _ => Ok(()),
         }
+    }
+
+    async fn reached(&self, running: &Running) -> Result<(), Problem> {
         match tokio::time::timeout(self.within, running.bus.reached(self.position)).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(Problem::unavailable("the server is shutting down")),

@@ -106,9 +106,7 @@ pub(in super::super) async fn state(
     let wait = wait(app, running, &parts.uri)?;
     negotiate(&parts.headers, &["application/json"])?;
     let known = known_states(&parts.headers)?;
-    if let Some(wait) = wait {
-        wait.over(running).await?;
-    }
+    Wait::over(wait, running).await?;
     let request = StateRequest {
         key: key.clone(),
         known: known.states,

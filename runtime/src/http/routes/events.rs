@@ -8,6 +8,7 @@ use axum::{
 use serde::Deserialize;
 
 use crate::{
+    bus::TooManySubscribers,
     store::{FeedFilter, FeedPage, PageLimit},
     vocabulary::Position,
 };
@@ -17,7 +18,7 @@ use super::super::{
     extract::Query,
     feed::{
         CAUGHT_UP, Criteria, Form, Order, PageAnswer, Wait, answer, first_event, last_event_id, next_target,
-        place, preference_applied, preferred_wait,
+        preference_applied, preferred_wait, start, subscribe,
     },
     problem::Problem,
 };
@@ -75,31 +76,35 @@ pub(super) async fn feed(
     let filter = query.filter(&app)?;
     let resume = last_event_id(&headers, form)?;
     let (wait_for, timeout) = (query.wait_for.as_deref(), query.timeout.as_deref());
-    if let Some(wait) = Wait::of(&running, app.limits(), wait_for, timeout)? {
-        wait.over(&running).await?;
-    }
+    let wait = Wait::of(&running, app.limits(), wait_for, timeout)?;
     let Form::Page(media_type) = form else {
         let limit = super::stream_limit(follow, query.limit)?;
-        // A reconnecting client repeats its first `after`: the id it saw last is the later word.
-        let after = place(&running, resume.or(query.after.as_deref())).await?;
-        let subscription = running.bus.subscribe(after, filter)?;
+        Wait::over(wait, &running).await?;
+        let after = start(&running, resume, query.after.as_deref()).await?;
         let order = Order { form, follow, limit };
+        let subscription = subscribe(&running, after, filter, order)?;
         return Ok(answer(app.limits(), running, subscription, order));
     };
-    let after = place(&running, query.after.as_deref()).await?;
     let limit = super::page_limit(&app, query.limit)?;
+    Wait::over(wait, &running).await?;
+    let after = start(&running, None, query.after.as_deref()).await?;
     let bounds = PageLimit {
         events: limit,
         bytes: app.limits().page_bytes,
     };
     let mut page = read(&running, after, &filter, bounds).await?;
-    let wait = preferred_wait(&headers, app.limits());
-    if let Some(wait) = wait.filter(|_| page.events.is_empty()) {
-        let subscription = running.bus.subscribe(page.scanned, filter.clone())?;
-        let from = first_event(subscription, wait).await?;
-        page = read(&running, from, &filter, bounds).await?;
+    let mut waited = preferred_wait(&headers, app.limits());
+    if let Some(wait) = waited.filter(|_| page.events.is_empty()) {
+        match running.bus.subscribe(page.scanned, filter.clone()) {
+            Ok(subscription) => {
+                let from = first_event(subscription, wait).await?;
+                page = read(&running, from, &filter, bounds).await?;
+            }
+            // Waiting is a preference: while no more can wait, the empty page is an answer too.
+            Err(TooManySubscribers { .. }) => waited = None,
+        }
     }
-    let answer = render(&running, &uri, &query, media_type, &page, limit, wait);
+    let answer = render(&running, &uri, &query, media_type, &page, limit, waited);
     Ok(answer.answer(&running, &headers))
 }
 

@@ -18,8 +18,8 @@ use super::super::{
     etag::AGGREGATE_VERSION,
     extract::{Path, Query},
     feed::{
-        Criteria, Form, Order, PageAnswer, Wait, answer, first_event, last_event_id, next_target, place,
-        preference_applied, preferred_wait,
+        Criteria, Form, Order, PageAnswer, Wait, answer, first_event, last_event_id, next_target,
+        preference_applied, preferred_wait, start,
     },
     problem::{Problem, unknown_aggregate, unknown_type},
 };
@@ -112,26 +112,30 @@ pub(super) async fn history(
     let history = query.history(&app, &key)?;
     let resume = last_event_id(&headers, form)?;
     let (wait_for, timeout) = (query.wait_for.as_deref(), query.timeout.as_deref());
-    if let Some(wait) = Wait::of(&running, app.limits(), wait_for, timeout)? {
-        wait.over(&running).await?;
-    }
+    let wait = Wait::of(&running, app.limits(), wait_for, timeout)?;
     let Form::Page(media_type) = form else {
         let limit = super::stream_limit(follow, query.limit)?;
+        Wait::over(wait, &running).await?;
         if !follow {
             exists(&running, &key).await?;
         }
-        let (after, history) = start(&running, resume, &query, history).await?;
+        let after = start(&running, resume, query.after.as_deref()).await?;
+        let history = match query.from {
+            Some(from) => history.from_version(Version(from)),
+            None => history,
+        };
         let subscription = running.bus.subscribe(after, history)?;
         let order = Order { form, follow, limit };
         return Ok(answer(app.limits(), running, subscription, order));
     };
-    let request = Request {
+    let mut request = Request {
         key: &key,
         query: &query,
         media_type,
         limit: super::page_limit(&app, query.limit)?,
-        wait: preferred_wait(&headers, app.limits()),
+        wait: preferred_wait(&headers, app.limits()).filter(|_| query.direction() == Direction::Forward),
     };
+    Wait::over(wait, &running).await?;
     let page = request.read(&app, &running, history).await?;
     if page.head.version == Version(0) {
         return Err(unknown_aggregate(&key));
@@ -150,20 +154,6 @@ async fn exists(running: &Running, key: &AggregateKey) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Where a stream begins: the id that a reconnecting client saw last is the later word.
-async fn start(
-    running: &Running,
-    resume: Option<&str>,
-    query: &HistoryQuery,
-    history: History,
-) -> Result<(Position, History), Problem> {
-    let history = match query.from {
-        Some(from) => history.from_version(Version(from)),
-        None => history,
-    };
-    Ok((place(running, resume.or(query.after.as_deref())).await?, history))
-}
-
 /// A page that is asked for.
 struct Request<'a> {
     key: &'a AggregateKey,
@@ -174,8 +164,8 @@ struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// The page; where it is empty and the client would rather wait, it waits.
-    async fn read(&self, app: &App, running: &Running, history: History) -> Result<HistoryPage, Problem> {
+    /// The page; where it is empty and the client would rather wait, it waits, if it can.
+    async fn read(&mut self, app: &App, running: &Running, history: History) -> Result<HistoryPage, Problem> {
         let bounds = PageLimit {
             events: self.limit,
             bytes: app.limits().page_bytes,
@@ -189,15 +179,23 @@ impl Request<'_> {
             })
         };
         let (page, last) = read(history.clone()).await??;
-        let is_end = page.events.is_empty() && page.next.is_none() && direction == Direction::Forward;
-        let Some(wait) = self.wait.filter(|_| is_end) else {
+        let Some(wait) = self.wait.filter(|_| page.events.is_empty()) else {
             return Ok(page);
         };
+        // There may be more behind a stretch that nothing is wanted of: that is for the next page to say.
+        self.wait = self.wait.filter(|_| page.next.is_none());
+        if self.wait.is_none() {
+            return Ok(page);
+        }
         let follows = match from {
             Some(from) => history.clone().from_version(from),
             None => history.clone(),
         };
-        let subscription = running.bus.subscribe(last, follows)?;
+        let Ok(subscription) = running.bus.subscribe(last, follows) else {
+            // Waiting is a preference: while no more can wait, the empty page is an answer too.
+            self.wait = None;
+            return Ok(page);
+        };
         first_event(subscription, wait).await?;
         let (page, _) = read(history).await??;
         Ok(page)
