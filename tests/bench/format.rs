@@ -30,6 +30,12 @@ pub(crate) fn rate(per_second: f64) -> String {
     }
 }
 
+/// The slowest and the fastest of some runs.
+pub(crate) fn range(per_second: &[f64]) -> String {
+    let range = |pick: fn(f64, f64) -> f64| per_second.iter().copied().reduce(pick).unwrap_or_default();
+    format!("{} – {}", rate(range(f64::min)), rate(range(f64::max)))
+}
+
 /// Microseconds as milliseconds, with what can be told apart.
 pub(crate) fn millis(micros: f64) -> String {
     let millis = micros / 1e3;
@@ -74,6 +80,7 @@ mod tests {
             ["1 connection", "64 connections"]
         );
         assert_eq!([rate(3.06), rate(12_345.6)], ["3.1", "12,346"]);
+        assert_eq!(range(&[2_000.0, 1_000.0, 3_000.0]), "1,000 – 3,000");
         assert_eq!(
             [millis(42.0), millis(1_500.0), millis(250_000.0)],
             ["0.042", "1.50", "250"]

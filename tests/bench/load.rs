@@ -69,6 +69,8 @@ pub(crate) enum Pace {
 const LONGEST: Duration = Duration::from_secs(3_600);
 /// How long after the end of the measured time the last answers may come.
 const LAST_ANSWERS: Duration = Duration::from_secs(60);
+/// The runtime's timer rings up to so much late: it counts in milliseconds, and waits for whole ones.
+const TIMER: Duration = Duration::from_millis(2);
 
 /// What was seen within the measured time.
 #[derive(Debug, Default)]
@@ -277,7 +279,8 @@ impl Turns {
         Self { due }
     }
 
-    /// Waits for the next turn, and tells from when on its request waits.
+    /// Waits for the next turn, and tells from when on its request waits: from when it was due. Only what a timer is always
+    /// late by is not the server's; a generator that gets no processor is later, and its requests have waited.
     async fn next(&mut self) -> Instant {
         let Some((due, between)) = &mut self.due else {
             return Instant::now();
@@ -288,8 +291,7 @@ impl Turns {
             return turn;
         }
         sleep_until(turn.into()).await;
-        // The timer's own lateness, up to a millisecond, is not the server's.
-        Instant::now()
+        Instant::now().min(turn + TIMER)
     }
 }
 
@@ -410,6 +412,18 @@ mod tests {
         });
         let after = |turn: Instant| (turn - clock.from).as_millis();
         assert_eq!((after(late.0), after(late.1)), (3, 7));
+
+        // A generator that gets no processor is not the timer: what it is late by counts, too.
+        let clock = Clock::start(span);
+        let mut turns = Turns::of(Pace::PerSecond(100), 1, 2, &clock);
+        let starved = runtime.block_on(async {
+            let hog = tokio::spawn(async { std::thread::sleep(Duration::from_millis(100)) });
+            let turn = turns.next().await;
+            hog.await.unwrap();
+            turn
+        });
+        let due = Duration::from_millis(10);
+        assert!((due..=due + TIMER).contains(&(starved - clock.from)));
     }
 
     #[test]

@@ -5,7 +5,6 @@
 //! line means. A run that loses an event has no result: it ends with an error.
 
 mod args;
-mod chunked;
 mod cold;
 mod commands;
 mod deposits;
@@ -21,6 +20,7 @@ mod in_process;
 mod large;
 mod large_state;
 mod ledger;
+mod lines;
 mod load;
 mod machine;
 mod memory;

@@ -9,10 +9,10 @@ use tokio::{
 };
 
 use crate::{
-    chunked::Chunks,
     deposits::{Accounts, COMMAND_DIGITS, ID_DIGITS, account_id, first_command, put},
     failed::Failed,
     ledger::Acknowledged,
+    lines::Lines,
     load::{Clock, Seen, Span},
 };
 
@@ -96,7 +96,7 @@ async fn converse(address: SocketAddr, accounts: Accounts, run: u64, span: Span)
         seen: Seen::default(),
         acknowledged: Vec::new(),
     };
-    let mut chunks = Chunks::default();
+    let mut lines = Lines::default();
     let mut input = Vec::with_capacity(READ_BYTES);
     // Also when no answer wakes this task up: the window may be full.
     let over = tokio::time::sleep(span.length());
@@ -109,21 +109,22 @@ async fn converse(address: SocketAddr, accounts: Accounts, run: u64, span: Span)
                 if read.map_err(failed)? == 0 {
                     return Err(Failed::new("pipelined: the server closed the connection before its answer was whole"));
                 }
-                chunks.take(&mut input)?;
+                lines.take(&input)?;
+                input.clear();
             }
             written = writing.write(pipeline.rest()), if has_output => {
                 pipeline.written += written.map_err(failed)?;
             }
             () = &mut over, if !over.is_elapsed() => {}
         }
-        if let Some(status) = chunks.status().filter(|status| *status != 200) {
+        if let Some(status) = lines.status().filter(|status| *status != 200) {
             // Its text may still be on the way; what is there says enough.
-            return Ok(Piped::Refused(status, chunks.text()));
+            return Ok(Piped::Refused(status, lines.text()));
         }
-        while let Some(line) = chunks.line() {
+        while let Some(line) = lines.line() {
             pipeline.answered(&line)?;
         }
-        if chunks.is_ended() {
+        if lines.is_ended() {
             return pipeline.end();
         }
     }

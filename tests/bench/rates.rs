@@ -56,12 +56,16 @@ impl Rate {
 
     /// The slowest and the fastest run.
     pub(crate) fn range(&self) -> String {
-        let range = |pick: fn(f64, f64) -> f64| self.runs.iter().copied().reduce(pick).unwrap_or_default();
-        format!(
-            "{} – {}",
-            format::rate(range(f64::min)),
-            format::rate(range(f64::max))
-        )
+        format::range(&self.runs)
+    }
+
+    /// What else than 2xx was answered, where there was such a thing.
+    pub(crate) fn refusal_note(&self) -> Option<String> {
+        let text = self.refusal.as_ref()?;
+        Some(format!(
+            "{}, not 2xx: {:?}, such as {text}",
+            self.name, self.refused
+        ))
     }
 
     fn row(&self) -> Vec<String> {
@@ -211,12 +215,7 @@ impl Busy {
 pub(crate) fn section(key: &'static str, title: impl Into<String>, rates: &[Rate]) -> Section {
     let mut notes = Vec::new();
     for rate in rates {
-        if let Some(text) = &rate.refusal {
-            notes.push(format!(
-                "{}, not 2xx: {:?}, such as {text}",
-                rate.name, rate.refused
-            ));
-        }
+        notes.extend(rate.refusal_note());
         if rate.is_generator_bound() {
             notes.push(format!(
                 "{}: the generator took {:.2} of a processor, so the rate may be its limit and not the server's",

@@ -2,13 +2,14 @@
 //! every balance is that of the account, to the cent. What was delivered twice counted once, and nothing was lost.
 
 mod bank;
+mod meaning;
 mod program;
 
 use std::{net::SocketAddr, path::Path, sync::atomic::AtomicBool, time::Duration};
 
 use annals_tests::{
     artifacts,
-    server::{Api, Process},
+    server::{Api, Process, free_address},
 };
 use serde_json::{Value, json};
 
@@ -44,6 +45,21 @@ fn every_event_counts_once_whoever_is_killed() {
             Store::WithItsPlace => stops_before_what_it_cannot_handle(program, &server, &states),
             Store::WithWhatItSaw => parks_what_it_cannot_handle(program, &server, &states),
             Store::OfAnother => {}
+        }
+    }
+}
+
+#[test]
+fn an_address_that_is_none_is_named_and_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    for program in program::all(folder.path()) {
+        for address in ["127.0.0.1:7070", "localhost:7070", "ftp://localhost"] {
+            let why = program.fails(free_address(), &[("ANNALS_SERVER", address)]);
+            assert!(
+                why.contains(&format!("ANNALS_SERVER={address}")) && why.contains("http://"),
+                "{}: {why}",
+                program.name
+            );
         }
     }
 }
@@ -89,7 +105,7 @@ fn kill_again_and_again(program: &Program, address: SocketAddr, mut random: Rand
 
 /// Who keeps the place stops, with everything before the event booked, and goes on once it can.
 fn stops_before_what_it_cannot_handle(program: &Program, server: &Process, states: &Balances) {
-    let why = program.fails(server.address());
+    let why = program.fails(server.address(), &[]);
     assert!(
         why.contains("1000001 is more than 1000000"),
         "{}: {why}",
@@ -142,9 +158,4 @@ fn parks_what_it_cannot_handle(program: &Program, server: &Process, states: &Bal
         "{}",
         program.name
     );
-}
-
-fn free_address() -> SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
 }

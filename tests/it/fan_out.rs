@@ -2,16 +2,16 @@
 //! for: something that grows, or waits, for each one that does not keep up. Slow ones are behind an ordinary link, so
 //! that it is the server and not the kernel that has to do something about what they do not read.
 
+mod killed;
+
 use std::{net::SocketAddr, time::Duration};
 
-use annals::vocabulary::Cursor;
 use annals_tests::{
     follow::{Plan, Subscribers, Which, allow_open_files},
     guests,
     http::Connection,
-    server::{Api, Process},
+    server::{Api, Process, memory},
 };
-use serde_json::Value;
 
 const FAST: usize = 100;
 const SLOW: usize = 900;
@@ -42,18 +42,18 @@ fn nine_hundred_of_a_thousand_subscribers_hardly_read_and_nobody_waits_or_misses
         path: "/v1/events?after=now".to_owned(),
         fast: FAST,
         slow: SLOW,
-        after: Some(position(&server)),
+        after: Some(server.position()),
     };
     let subscribers = Subscribers::open(server.address(), &plan, LIMIT).unwrap();
-    let idle = memory(&server, "VmRSS:");
+    let idle = memory(server.id(), "VmRSS");
 
     let acknowledged = add(server.address());
     assert_eq!((alone, acknowledged), (CONNECTIONS * EACH, CONNECTIONS * EACH));
-    let last = position(&server);
+    let last = server.position();
     assert_eq!(last, plan.after.unwrap() + acknowledged);
     subscribers.wait_for(Which::Fast, last, LIMIT).unwrap();
     assert_eq!(subscribers.arrived(Which::Slow, last), 0, "they were to be slow");
-    let held = memory(&server, "VmRSS:").saturating_sub(idle);
+    let held = memory(server.id(), "VmRSS").saturating_sub(idle);
     let allowed = (FAST + SLOW) as u64 * HELD_BYTES;
     assert!(
         held <= allowed,
@@ -62,7 +62,7 @@ fn nine_hundred_of_a_thousand_subscribers_hardly_read_and_nobody_waits_or_misses
 
     subscribers.release();
     subscribers.wait_for(Which::All, last, LIMIT).unwrap();
-    let grown = memory(&server, "VmHWM:").saturating_sub(idle);
+    let grown = memory(server.id(), "VmHWM").saturating_sub(idle);
     assert!(
         grown <= 2 * allowed,
         "{grown} bytes while they caught up, and {} are allowed",
@@ -102,19 +102,4 @@ fn add(address: SocketAddr) -> u64 {
             .collect();
         senders.into_iter().map(|sender| sender.join().unwrap()).sum()
     })
-}
-
-/// Where the log ends.
-fn position(server: &Process) -> u64 {
-    let ready: Value = server.get("/readyz").ok();
-    let cursor: Cursor = ready["position"].as_str().unwrap().parse().unwrap();
-    cursor.position.0
-}
-
-/// A number of bytes that the system knows of the server.
-fn memory(server: &Process, name: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-    let kilobytes: u64 = line.trim().strip_suffix(" kB").unwrap().trim().parse().unwrap();
-    kilobytes * 1024
 }

@@ -8,6 +8,7 @@ mod bad_input;
 mod bad_requests;
 mod bench_command;
 mod busy;
+mod cli_events;
 mod clock;
 mod cloudevents;
 mod consumer_examples;

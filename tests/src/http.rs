@@ -219,6 +219,45 @@ impl Connection {
     }
 }
 
+/// A body that goes on, as text.
+#[derive(Debug)]
+struct Text {
+    connection: Connection,
+    buffer: String,
+}
+
+impl Text {
+    fn open(address: SocketAddr, path: &str, media_type: &str, headers: &[(&str, &str)]) -> io::Result<Self> {
+        let mut connection = Connection::open(address)?;
+        let mut request = format!("GET {path} HTTP/1.1\r\nhost: annals\r\naccept: {media_type}\r\n");
+        for (name, value) in headers {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+        connection.send(format!("{request}\r\n").as_bytes())?;
+        let (status, headers) = connection.head()?;
+        assert_eq!(status, 200, "{headers:?}");
+        Ok(Self {
+            connection,
+            buffer: String::new(),
+        })
+    }
+
+    /// What comes next, with the mark that it ends with. None when the server ends the stream.
+    fn until(&mut self, mark: &str) -> io::Result<Option<String>> {
+        loop {
+            if let Some(at) = self.buffer.find(mark) {
+                return Ok(Some(self.buffer.drain(..at + mark.len()).collect()));
+            }
+            match self.connection.chunk()? {
+                Some(chunk) => self
+                    .buffer
+                    .push_str(&String::from_utf8(chunk).map_err(io::Error::other)?),
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
 /// One event of a server-sent stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SseEvent {
@@ -232,10 +271,7 @@ pub struct SseEvent {
 
 /// A server-sent stream.
 #[derive(Debug)]
-pub struct SseStream {
-    connection: Connection,
-    buffer: String,
-}
+pub struct SseStream(Text);
 
 impl SseStream {
     /// Opens a stream.
@@ -246,18 +282,7 @@ impl SseStream {
     /// # Panics
     /// When the answer is not a stream: a test's finding.
     pub fn open(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> io::Result<Self> {
-        let mut connection = Connection::open(address)?;
-        let mut request = format!("GET {path} HTTP/1.1\r\nhost: annals\r\naccept: text/event-stream\r\n");
-        for (name, value) in headers {
-            request.push_str(&format!("{name}: {value}\r\n"));
-        }
-        connection.send(format!("{request}\r\n").as_bytes())?;
-        let (status, headers) = connection.head()?;
-        assert_eq!(status, 200, "{headers:?}");
-        Ok(Self {
-            connection,
-            buffer: String::new(),
-        })
+        Text::open(address, path, "text/event-stream", headers).map(Self)
     }
 
     /// The next event; comments and `retry:` are passed over. None when the server ends the stream.
@@ -265,38 +290,27 @@ impl SseStream {
     /// # Errors
     /// As the socket says.
     pub fn next_event(&mut self) -> io::Result<Option<SseEvent>> {
-        loop {
-            while let Some(end) = self.buffer.find("\n\n") {
-                let block: String = self.buffer.drain(..end + 2).collect();
-                let mut event = SseEvent::default();
-                for line in block.lines() {
-                    match line.split_once(": ") {
-                        Some(("id", value)) => event.id = value.to_owned(),
-                        Some(("event", value)) => event.event = value.to_owned(),
-                        Some(("data", value)) => event.data.push_str(value),
-                        _ => {}
-                    }
-                }
-                if !event.data.is_empty() {
-                    return Ok(Some(event));
+        while let Some(block) = self.0.until("\n\n")? {
+            let mut event = SseEvent::default();
+            for line in block.lines() {
+                match line.split_once(": ") {
+                    Some(("id", value)) => event.id = value.to_owned(),
+                    Some(("event", value)) => event.event = value.to_owned(),
+                    Some(("data", value)) => event.data.push_str(value),
+                    _ => {}
                 }
             }
-            match self.connection.chunk()? {
-                Some(chunk) => self
-                    .buffer
-                    .push_str(&String::from_utf8(chunk).map_err(io::Error::other)?),
-                None => return Ok(None),
+            if !event.data.is_empty() {
+                return Ok(Some(event));
             }
         }
+        Ok(None)
     }
 }
 
 /// A stream of lines.
 #[derive(Debug)]
-pub struct LineStream {
-    connection: Connection,
-    buffer: String,
-}
+pub struct LineStream(Text);
 
 impl LineStream {
     /// Opens a stream of JSON, one value a line.
@@ -307,18 +321,7 @@ impl LineStream {
     /// # Panics
     /// When the answer is not a stream: a test's finding.
     pub fn open(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> io::Result<Self> {
-        let mut connection = Connection::open(address)?;
-        let mut request = format!("GET {path} HTTP/1.1\r\nhost: annals\r\naccept: application/x-ndjson\r\n");
-        for (name, value) in headers {
-            request.push_str(&format!("{name}: {value}\r\n"));
-        }
-        connection.send(format!("{request}\r\n").as_bytes())?;
-        let (status, headers) = connection.head()?;
-        assert_eq!(status, 200, "{headers:?}");
-        Ok(Self {
-            connection,
-            buffer: String::new(),
-        })
+        Text::open(address, path, "application/x-ndjson", headers).map(Self)
     }
 
     /// The next line, which may be empty. None when the server ends the stream.
@@ -326,18 +329,8 @@ impl LineStream {
     /// # Errors
     /// As the socket says.
     pub fn next_line(&mut self) -> io::Result<Option<String>> {
-        loop {
-            if let Some(end) = self.buffer.find('\n') {
-                let line: String = self.buffer.drain(..=end).collect();
-                return Ok(Some(line.trim_end().to_owned()));
-            }
-            match self.connection.chunk()? {
-                Some(chunk) => self
-                    .buffer
-                    .push_str(&String::from_utf8(chunk).map_err(io::Error::other)?),
-                None => return Ok(None),
-            }
-        }
+        let line = self.0.until("\n")?;
+        Ok(line.map(|line| line.trim_end().to_owned()))
     }
 
     /// The next line that is not empty, as JSON. None when the server ends the stream.

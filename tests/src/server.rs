@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc,
@@ -11,7 +11,7 @@ use std::{
 
 use annals::{
     server::{Allowed, Server, ServerConfig},
-    vocabulary::Limits,
+    vocabulary::{Cursor, Limits},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -71,6 +71,15 @@ pub trait Api {
         )
     }
 
+    /// Where the log ends.
+    #[track_caller]
+    fn position(&self) -> u64 {
+        let end = log_end(&self.get("/readyz"));
+        end.expect("the server is ready and says where its log ends")
+            .position
+            .0
+    }
+
     /// Everything in the feed, by pages.
     #[track_caller]
     fn whole_feed(&self) -> Vec<Value> {
@@ -86,6 +95,26 @@ pub trait Api {
             path = next_link(&page).expect("the feed always goes on");
         }
     }
+}
+
+/// Where the log ends, by an answer of `/readyz`.
+#[must_use]
+pub fn log_end(ready: &Response) -> Option<Cursor> {
+    let ready: Value = serde_json::from_slice(&ready.body).ok()?;
+    ready["position"].as_str()?.parse().ok()
+}
+
+/// A number of bytes that the system knows of a process: `VmRSS`, `VmHWM`.
+///
+/// # Panics
+/// When the system does not know it: a test's finding.
+#[must_use]
+pub fn memory(process: u32, name: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("a process that runs");
+    let mut lines = status.lines();
+    let kilobytes = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.strip_suffix(" kB"));
+    let kilobytes = kilobytes.and_then(|kilobytes| kilobytes.trim().parse::<u64>().ok());
+    kilobytes.unwrap_or_else(|| panic!("no {name} in {status}")) * 1_024
 }
 
 /// The target of `Link: <…>; rel="next"`.
@@ -240,6 +269,16 @@ impl Drop for TestServer {
 
 /// Any port that nobody listens on.
 const FREE_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// An address that nobody listens on at the moment, for a server that is to come back under the same.
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind(FREE_PORT).expect("a free port");
+    listener.local_addr().expect("its address")
+}
 
 /// A server as a process of its own.
 #[derive(Debug)]

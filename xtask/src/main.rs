@@ -1,5 +1,6 @@
 //! The tasks of this workspace: `cargo xtask <task>`. Each does all of its own set-up and asks nothing.
 
+mod absent;
 mod bench;
 mod cloudevents;
 mod counts;
@@ -93,7 +94,7 @@ fn test(workspace: &Workspace, steps: &mut Steps, arguments: &[String]) -> Resul
         .args(arguments)
         .env("ANNALS_TEST_GUESTS", guests)
         .env("ANNALS_TEST_BIN", workspace.annals());
-    steps.run("tests", &mut tests)
+    absent::run_tests(workspace, steps, &mut tests)
 }
 
 /// One test runs the server under strace. Where it is missing and can be had, it is installed.

@@ -32,6 +32,8 @@ impl fmt::Display for Failed {
 #[derive(Debug, Default)]
 pub(crate) struct Steps {
     done: Vec<(String, String)>,
+    /// What was left out, and why.
+    skipped: Vec<(String, String)>,
 }
 
 impl Steps {
@@ -51,17 +53,36 @@ impl Steps {
         String::from_utf8(bytes).map_err(|_| Failed::new(step, "its output is not UTF-8"))
     }
 
-    /// Notes that something was left out. It is said at once and again at the end.
+    /// Notes that something was left out. It is said at once, once, and again at the end.
     pub(crate) fn skipped(&mut self, step: &str, why: &str) {
+        if self.skipped.iter().any(|(known, _)| known == step) {
+            return;
+        }
         eprintln!("xtask: !!! SKIPPED `{step}`: {why}");
-        self.done.push((step.to_owned(), format!("SKIPPED: {why}")));
+        self.skipped.push((step.to_owned(), why.to_owned()));
     }
 
-    /// One line per step.
+    /// One line per step, and behind them what this run says nothing about.
     pub(crate) fn summarise(&self) {
-        for (step, how) in &self.done {
-            eprintln!("xtask: {how:>9}  {step}");
+        eprint!("{}", self.summary());
+    }
+
+    fn summary(&self) -> String {
+        let done = self.done.iter();
+        let mut text: String = done
+            .map(|(step, how)| format!("xtask: {how:>9}  {step}\n"))
+            .collect();
+        for (step, why) in &self.skipped {
+            text.push_str(&format!("xtask:   SKIPPED  {step}: {why}\n"));
         }
+        match self.skipped.len() {
+            0 => {}
+            1 => text.push_str("xtask: !!! the step above was SKIPPED: this run does not show that it would succeed\n"),
+            count => text.push_str(&format!(
+                "xtask: !!! the {count} steps above were SKIPPED: this run does not show that they would succeed\n"
+            )),
+        }
+        text
     }
 
     fn timed(
@@ -119,6 +140,29 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(failed.contains("could not start `/nowhere/at-all`"), "{failed}");
+    }
+
+    #[test]
+    fn what_was_skipped_stands_at_the_end_once() {
+        let mut steps = Steps::default();
+        steps.run("a step", &mut Command::new("true")).unwrap();
+        assert_eq!(steps.summary().lines().count(), 1);
+        steps.skipped("one thing", "there is no Node");
+        steps.run("another step", &mut Command::new("true")).unwrap();
+        steps.skipped("one thing", "it is said again");
+        let summary = steps.summary();
+        let last: Vec<&str> = summary.lines().skip(2).collect();
+        assert_eq!(last[0], "xtask:   SKIPPED  one thing: there is no Node");
+        assert!(
+            last.len() == 2 && last[1].contains("!!! the step above"),
+            "{summary}"
+        );
+        steps.skipped("another thing", "there is no Python");
+        assert!(
+            steps.summary().contains("!!! the 2 steps above"),
+            "{}",
+            steps.summary()
+        );
     }
 
     #[test]

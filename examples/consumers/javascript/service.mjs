@@ -5,13 +5,16 @@ import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 const SERVER = process.env.ANNALS_SERVER ?? "http://127.0.0.1:7070";
+if (!URL.canParse(SERVER) || !/^https?:$/.test(new URL(SERVER).protocol)) {
+  stop(`ANNALS_SERVER=${SERVER}: must be an address such as http://127.0.0.1:7070`);
+}
 // This service books amounts up to this one; somebody has to look at a larger one.
 const LARGEST = Number(process.env.LARGEST_AMOUNT ?? 1_000_000);
 
 /** Asks until the server answers. Every request here may be sent twice: none does harm the second time. */
 export async function call(method, path, { body, headers = {}, taken = [200, 201] } = {}) {
-  for (;;) {
-    let pause = 0.2; // It is not there, or went away in the middle of its answer.
+  for (let waits = false; ; ) {
+    let pause = 0.2;
     try {
       const answer = await fetch(SERVER + path, {
         method,
@@ -29,6 +32,9 @@ export async function call(method, path, { body, headers = {}, taken = [200, 201
       pause = Number(answer.headers.get("Retry-After") ?? 1);
     } catch (lost) {
       if (!["TypeError", "SyntaxError", "TimeoutError"].includes(lost.name)) throw lost;
+      // It is not there, or went away in the middle of its answer.
+      if (!waits) console.error(`waiting for ${SERVER}: ${lost.cause?.message ?? lost.message}`);
+      waits = true;
     }
     await sleep(pause * 1000);
   }
@@ -68,19 +74,24 @@ export class Poison extends Error {}
 
 /** What an event does to the balance of its account, in cents. */
 export function changeOf(event) {
-  const amount = event.data?.amount ?? 0;
-  if (amount > LARGEST) {
-    throw new Poison(`${amount} is more than ${LARGEST}, which is what is booked without being looked at`);
-  }
   switch (event.type) {
     case "deposited":
-      return amount;
+      return amountIn(event);
     case "withdrawn":
-      return -amount;
+      return -amountIn(event);
     case "opened":
     case "closed":
       return 0;
     default:
       throw new Poison(`nobody has said what \`${event.type}\` does to a balance`);
   }
+}
+
+function amountIn(event) {
+  const amount = event.data?.amount; // There is no data where it is not JSON.
+  if (!Number.isInteger(amount)) throw new Poison("it has no amount in cents");
+  if (amount > LARGEST) {
+    throw new Poison(`${amount} is more than ${LARGEST}, which is what is booked without being looked at`);
+  }
+  return amount;
 }

@@ -4,13 +4,14 @@ use clap::Args;
 
 use super::{
     error::CliError,
+    filter::FilterArgs,
     lists::{PAGE_MAX, at_least_one},
     output::Out,
     text::{compact, escape},
 };
 use crate::{
-    client::{Client, Event, EventFilter, FeedQuery, Follow, FollowItem, HistoryQuery, HistoryStart},
-    vocabulary::{AggregateId, AggregateType, EventType},
+    client::{Client, Event, FeedQuery, Follow, FollowItem, HistoryQuery, HistoryStart},
+    vocabulary::{AggregateId, AggregateType},
 };
 
 /// Arguments of `annals events`.
@@ -20,6 +21,7 @@ pub struct EventsArgs {
     #[arg(value_name = "TYPE", conflicts_with = "types")]
     pub aggregate_type: Option<AggregateType>,
     /// Only events of this aggregate
+    #[arg(conflicts_with_all = ["id_prefix", "include_system"])]
     pub id: Option<AggregateId>,
     /// Go on with events as they happen, until Ctrl-C
     #[arg(long, short)]
@@ -27,24 +29,9 @@ pub struct EventsArgs {
     /// Begin after this cursor: the `position` of an event, or with --follow `now`
     #[arg(long, value_name = "CURSOR")]
     pub after: Option<String>,
-    /// Only events of these aggregate types: several with commas, or given again
-    #[arg(long = "type", value_name = "TYPE", id = "types", value_delimiter = ',')]
-    pub types: Vec<AggregateType>,
-    /// Only events of aggregates whose id begins with this
-    #[arg(long, value_name = "TEXT", conflicts_with = "id")]
-    pub id_prefix: Option<String>,
-    /// Only events with these names: several with commas, or given again
-    #[arg(long = "event-type", value_name = "NAME", value_delimiter = ',')]
-    pub event_types: Vec<EventType>,
-    /// Only what this actor asked for
-    #[arg(long)]
-    pub actor: Option<String>,
-    /// Only what was recorded at this time or later, such as 2026-11-21T08:30:00Z
-    #[arg(long, value_name = "TIME")]
-    pub since: Option<String>,
-    /// Only what was recorded before this time
-    #[arg(long, value_name = "TIME")]
-    pub until: Option<String>,
+    /// Which events.
+    #[command(flatten)]
+    pub filter: FilterArgs,
     /// The history of one aggregate, newest first
     #[arg(long, requires = "id", conflicts_with = "follow")]
     pub backward: bool,
@@ -54,30 +41,18 @@ pub struct EventsArgs {
     /// Most events to show
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub limit: Option<usize>,
-    /// With the server's own events: deployments and the like
-    #[arg(long, conflicts_with = "id")]
-    pub include_system: bool,
 }
 
 impl EventsArgs {
     fn query(&self) -> FeedQuery {
-        let types = self.aggregate_type.iter().chain(&self.types);
+        let types = self.aggregate_type.iter().chain(&self.filter.types);
         FeedQuery {
             after: self.after.clone(),
             aggregate_types: types.map(ToString::to_string).collect(),
-            id_prefix: self.id_prefix.clone(),
-            filter: self.filter(),
-            include_system: self.include_system,
+            id_prefix: self.filter.id_prefix.clone(),
+            filter: self.filter.events(),
+            include_system: self.filter.include_system,
             limit: self.limit.map(|limit| limit.min(PAGE_MAX)),
-        }
-    }
-
-    fn filter(&self) -> EventFilter {
-        EventFilter {
-            event_types: self.event_types.iter().map(ToString::to_string).collect(),
-            actor: self.actor.clone(),
-            since: self.since.clone(),
-            until: self.until.clone(),
         }
     }
 
@@ -117,7 +92,7 @@ async fn history(
     let query = HistoryQuery {
         from: args.from,
         backward: args.backward,
-        filter: args.filter(),
+        filter: args.filter.events(),
         limit: args.limit.map(|limit| limit.min(PAGE_MAX)),
     };
     let mut printer = Printer::new(args.limit);
@@ -161,7 +136,7 @@ fn stream(client: &Client, args: &EventsArgs) -> Follow {
         (None, Some(after)) => HistoryStart::After(after.clone()),
         (None, None) => HistoryStart::Beginning,
     };
-    client.follow_history(aggregate_type, id, start, args.filter())
+    client.follow_history(aggregate_type, id, start, args.filter.events())
 }
 
 async fn follow(client: &Client, args: &EventsArgs, out: &mut Out<'_>) -> Result<(), CliError> {

@@ -13,6 +13,7 @@ mod deploy;
 mod error;
 mod events;
 mod exit;
+mod filter;
 mod lists;
 mod load;
 mod output;

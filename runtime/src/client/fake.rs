@@ -65,11 +65,7 @@ impl Reply {
     }
 
     pub(crate) fn problem(status: u16, slug: &str) -> Self {
-        let body = serde_json::json!({
-            "type": format!("urn:annals:problem:{slug}"), "title": slug, "status": status,
-            "detail": format!("the detail of {slug}"), "fix": format!("the fix of {slug}"),
-        });
-        Self::text(status, &body.to_string()).header("Content-Type", "application/problem+json")
+        Self::text(status, &problem(status, slug)).header("Content-Type", "application/problem+json")
     }
 
     pub(crate) fn stream(media_type: &str, pieces: Vec<String>) -> Self {
@@ -278,6 +274,15 @@ async fn serve(
                 .await;
         });
     }
+}
+
+/// A problem document, on one line.
+pub(crate) fn problem(status: u16, slug: &str) -> String {
+    let document = serde_json::json!({
+        "type": format!("urn:annals:problem:{slug}"), "title": slug, "status": status,
+        "detail": format!("the detail of {slug}"), "fix": format!("the fix of {slug}"),
+    });
+    document.to_string()
 }
 
 /// An `opened` event of an account at a version; its cursor is `c` and the version.

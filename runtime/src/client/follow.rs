@@ -15,8 +15,9 @@ use super::{
     error::ClientError,
     feed::{EventFilter, FeedQuery},
     model::Event,
+    problem::Problem,
     sse::{SseMessage, SseParser},
-    transport::{Call, Client, root_cause},
+    transport::{Call, Client, EXCERPT_CHARS, root_cause},
 };
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -148,14 +149,19 @@ impl Follow {
     /// The next item; waits for it as long as it takes.
     ///
     /// # Errors
-    /// [`ClientError`] when the first connection fails, or when a later one is refused for good: a cursor of
-    /// a dead branch, for example.
+    /// [`ClientError`] when the first connection fails, when a later one is refused for good (a cursor of a dead
+    /// branch, for example), or when the server says in the stream that it cannot go on: a damaged log.
     pub async fn next(&mut self) -> Result<FollowItem, ClientError> {
         loop {
             while let Some(message) = self.arrived.pop_front() {
-                self.backoff.reset();
-                if let Some(item) = self.item(message)? {
-                    return Ok(item);
+                match self.item(message) {
+                    Ok(item) => {
+                        self.backoff.reset();
+                        if let Some(item) = item {
+                            return Ok(item);
+                        }
+                    }
+                    Err(cause) => return self.lost(cause),
                 }
             }
             if let Some(wait) = self.wait {
@@ -167,7 +173,6 @@ impl Follow {
                 Some(_) => self.receive().await,
             };
             if let Err(cause) = progress {
-                self.stream = None;
                 return self.lost(cause);
             }
         }
@@ -225,7 +230,10 @@ impl Follow {
         taken.map_err(|error| unexpected(error.to_string()))
     }
 
+    /// The stream is over: whether to connect again, and when.
     fn lost(&mut self, cause: ClientError) -> Result<FollowItem, ClientError> {
+        self.stream = None;
+        self.arrived.clear();
         let retry_after = match &cause {
             ClientError::Unreachable { .. } | ClientError::Lost { .. } | ClientError::TimedOut { .. } => None,
             ClientError::Problem(problem) if matches!(problem.status, 429 | 503) => {
@@ -257,6 +265,7 @@ impl Follow {
                 match name {
                     "caught-up" => Some(FollowItem::CaughtUp),
                     "fell-behind" => Some(FollowItem::FellBehind),
+                    "failed" => return Err(failure(&message.data)),
                     // Checkpoints only move the cursor; names of a newer server do not concern us.
                     _ => None,
                 }
@@ -280,6 +289,20 @@ impl Follow {
         }
         Ok(())
     }
+}
+
+/// Why the server cannot go on with a stream, as it says in it.
+fn failure(document: &str) -> ClientError {
+    Problem::in_stream(document).map_or_else(
+        || {
+            let excerpt: String = document.chars().take(EXCERPT_CHARS).collect();
+            unexpected(format!(
+                "it failed without a problem document: `{}`",
+                excerpt.escape_debug()
+            ))
+        },
+        |problem| ClientError::Problem(Box::new(problem)),
+    )
 }
 
 fn unexpected(problem: String) -> ClientError {

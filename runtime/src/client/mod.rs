@@ -41,6 +41,7 @@ pub use deliveries::{Delivery, FetchQuery, Fetched, Leases, Nack, Settled};
 pub use error::ClientError;
 pub use feed::{EventFilter, FeedPage, FeedQuery};
 pub use follow::{Follow, FollowItem, HistoryStart};
+pub(crate) use model::EVENT_BYTES_MAX;
 pub use model::{
     Accepted, AggregateSummary, Deployed, Deployment, DeploymentHistory, Event, ModuleInfo, ModuleList,
     OutcomeRecord, RawJson, State, TypeInfo, TypeList, Uploaded,

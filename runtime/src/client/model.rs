@@ -6,6 +6,10 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+/// Most bytes of one event as text: the largest payload that a server can be set to take (16 MiB), in base64, with the
+/// rest of the event around it.
+pub(crate) const EVENT_BYTES_MAX: usize = 32 * 1024 * 1024;
+
 /// JSON exactly as it was written: no number is rounded, no member moved.
 pub type RawJson = Box<RawValue>;
 
@@ -256,6 +260,7 @@ pub struct Deployment {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{client::transport::ANSWER_BYTES_MAX, vocabulary::limits::TABLE};
 
     #[test]
     fn an_event_keeps_its_exact_text() {
@@ -269,5 +274,25 @@ mod tests {
             r#"{"z":18446744073709551616,"a":1.10}"#
         );
         assert_eq!((event.aggregate_type(), event.version()), ("account", Some(1)));
+    }
+
+    #[test]
+    fn what_a_server_can_be_set_to_send_is_taken() {
+        // What stands around a payload in an event.
+        const AROUND: u64 = 4 * 1024;
+        let most = |name: &str| {
+            let mut limits = TABLE.iter();
+            limits.find(|limit| limit.name == name).unwrap().maximum
+        };
+        let base64 = |name: &str| most(name).div_ceil(3) * 4;
+        let event = base64("payload_bytes") + AROUND;
+        assert!(event <= EVENT_BYTES_MAX as u64, "{event}");
+        let page = base64("page_bytes") + most("page_events") * AROUND;
+        let accepted = base64("events_per_command_bytes")
+            + most("events_per_command") * AROUND
+            + base64("payload_bytes");
+        for answer in [page, accepted, base64("view_bytes") + AROUND] {
+            assert!(answer <= ANSWER_BYTES_MAX as u64, "{answer}");
+        }
     }
 }

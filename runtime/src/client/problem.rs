@@ -3,6 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 const TYPE_PREFIX: &str = "urn:annals:problem:";
@@ -48,6 +49,18 @@ impl Problem {
             is_replayed: false,
             body,
         })
+    }
+
+    /// Reads a problem document that came in a stream, where only the document itself tells the status; `None` when it
+    /// is not one.
+    #[must_use]
+    pub fn in_stream(document: &str) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Status {
+            status: u16,
+        }
+        let Status { status } = serde_json::from_str(document).ok()?;
+        Self::read(status, None, Bytes::copy_from_slice(document.as_bytes()))
     }
 
     /// Whether it is certain that nothing was changed and that the same request may fare better later.

@@ -1,7 +1,6 @@
 //! Server-sent events, as the HTML standard defines their parsing.
 
-/// Largest message, bytes: an event of 1 MiB as base64 with room to spare.
-const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+use super::model::EVENT_BYTES_MAX;
 
 /// One message of an event stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +15,7 @@ pub struct SseMessage {
 
 /// A message longer than any event may be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a message of the event stream has more than {MESSAGE_BYTES_MAX} bytes, the most this client takes")]
+#[error("a message of the event stream has more than {EVENT_BYTES_MAX} bytes, the most this client takes")]
 pub struct MessageTooLong;
 
 /// Takes the bytes of an event stream in any pieces and gives its messages.
@@ -55,7 +54,7 @@ impl SseParser {
                 _ => {
                     self.after_return = false;
                     self.line.push(byte);
-                    if self.line.len() + self.data.len() > MESSAGE_BYTES_MAX {
+                    if self.line.len() + self.data.len() > EVENT_BYTES_MAX {
                         return Err(MessageTooLong);
                     }
                 }
@@ -166,7 +165,7 @@ mod tests {
     fn an_endless_message_is_given_up() {
         let mut parser = SseParser::default();
         let mut messages = Vec::new();
-        let piece = vec![b'x'; MESSAGE_BYTES_MAX];
+        let piece = vec![b'x'; EVENT_BYTES_MAX];
         parser.take(&piece, &mut messages).unwrap();
         assert_eq!(parser.take(b"x", &mut messages), Err(MessageTooLong));
     }

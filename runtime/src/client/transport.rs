@@ -22,10 +22,12 @@ pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(90);
 pub(crate) const UPLOAD_LIMIT: Duration = Duration::from_secs(240);
 /// A connection unused for this long is closed, before the server closes it (after 30 s).
 const IDLE_LIMIT: Duration = Duration::from_secs(15);
-/// Largest answer, bytes: a page of 8 MiB of payloads, as base64, with the rest of the events around them.
-pub(crate) const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Largest answer, bytes: the largest that a server can be set to send, 64 MiB of events from one command and a reply of
+/// 16 MiB, as base64, with the rest of 10,000 events around them. Only a fetch may be larger, with `consumer-bytes`
+/// raised, and it can ask for fewer events.
+pub(crate) const ANSWER_BYTES_MAX: usize = 192 * 1024 * 1024;
 /// How much of an answer that is not understood is shown, characters.
-const EXCERPT_CHARS: usize = 200;
+pub(crate) const EXCERPT_CHARS: usize = 200;
 
 /// A client of one server. Clones share the connections.
 #[derive(Debug, Clone)]
@@ -158,7 +160,10 @@ impl Client {
             Ok(whole) => Ok(whole.to_bytes()),
             Err(error) if error.is::<LengthLimitError>() => Err(ClientError::Unexpected {
                 what: format!("the answer of {}", self.base),
-                problem: format!("it has more than {ANSWER_BYTES_MAX} bytes, the most this client takes"),
+                problem: format!(
+                    "it has more than {ANSWER_BYTES_MAX} bytes, the most this client takes: ask for fewer events at \
+                     a time"
+                ),
             }),
             Err(error) => Err(self.lost(root_cause(error.as_ref()))),
         }

@@ -13,7 +13,7 @@ use crate::{
     service::{Bench, End, Service},
 };
 
-use super::{floors, pages, position};
+use super::{chunks, floors, pages, position};
 
 const AGGREGATES: u32 = 10_000;
 /// What the target speaks of.
@@ -90,6 +90,7 @@ struct Lines {
     ndjson: Line,
     json: Line,
     sse: Line,
+    chunks: Line,
     store: Line,
     write: Line,
     encode: Line,
@@ -102,6 +103,7 @@ pub(super) fn measure(bench: &Bench<'_>, facts: &mut Facts) -> Result<Section, F
         ndjson: Line::new("ndjson", "NDJSON"),
         json: Line::new("json", "pages of JSON"),
         sse: Line::new("sse", "server-sent events"),
+        chunks: Line::new("chunks_floor", "floor: reading the chunks from redb"),
         store: Line::new("store_floor", "floor: reading the log in process"),
         write: Line::new("write_floor", "floor: writing the same bytes to a socket"),
         encode: Line::new(
@@ -120,6 +122,9 @@ pub(super) fn measure(bench: &Bench<'_>, facts: &mut Facts) -> Result<Section, F
             lines.store.add(log.read(events)?);
             lines.encode.add(log.encode_and_write(events, &sent.sample)?);
             log.close();
+            let (bytes, time) = chunks::read(&data)?;
+            lines.chunks.add(rate(events, time));
+            lines.chunks.event_bytes = Some(bytes as f64 / events as f64);
             lines.write.add(floors::write(&sent.sample, sent.bytes, events)?);
         }
     }
@@ -185,11 +190,12 @@ fn stream(service: &Service, events: u64) -> Result<f64, Failed> {
 }
 
 impl Lines {
-    fn all(&self) -> [&Line; 6] {
+    fn all(&self) -> [&Line; 7] {
         [
             &self.ndjson,
             &self.json,
             &self.sse,
+            &self.chunks,
             &self.store,
             &self.write,
             &self.encode,
@@ -206,16 +212,10 @@ impl Lines {
         let per_second = |line: &Line| format::rate(line.per_second());
         let row = |line: &Line| {
             let bytes = line.event_bytes;
-            let range =
-                |pick: fn(f64, f64) -> f64| line.runs.iter().copied().reduce(pick).unwrap_or_default();
             vec![
                 line.name.to_owned(),
                 per_second(line),
-                format!(
-                    "{} – {}",
-                    format::rate(range(f64::min)),
-                    format::rate(range(f64::max))
-                ),
+                format::range(&line.runs),
                 bytes.map_or_else(
                     || "–".to_owned(),
                     |bytes| format!("{:.0}", bytes * line.per_second() / 1e6),

@@ -333,18 +333,13 @@ fn section(lines: [Line; 2], events: u64, refused: Option<String>) -> Section {
 impl Line {
     fn finish(self) -> (Vec<String>, serde_json::Value) {
         let plural = if self.members == 1 { "" } else { "s" };
-        let range = |pick: fn(f64, f64) -> f64| self.runs.iter().copied().reduce(pick).unwrap_or_default();
         let (fetch, ack) = (Latency::of(self.fetches), Latency::of(self.acks));
         let time = self.time.as_secs_f64().max(f64::MIN_POSITIVE);
         let cores = [self.server, self.generator].map(|busy| busy.as_secs_f64() / time);
         let mut row = vec![
             format!("{} member{plural}", self.members),
             format::rate(median(&self.runs)),
-            format!(
-                "{} – {}",
-                format::rate(range(f64::min)),
-                format::rate(range(f64::max))
-            ),
+            format::range(&self.runs),
         ];
         row.extend([fetch.p50_us, fetch.p99_us, ack.p50_us, ack.p99_us].map(format::millis));
         row.extend(cores.map(|cores| format!("{cores:.2}")));

@@ -15,9 +15,11 @@ use crate::{
 use super::{
     Books,
     line::{CONNECTIONS, Followed, Line},
+    push::Pushed,
 };
 
-const SUBSCRIBERS: [usize; 4] = [0, 1, 10, 100];
+pub(super) const SUBSCRIBERS_MAX: usize = 100;
+const SUBSCRIBERS: [usize; 4] = [0, 1, 10, SUBSCRIBERS_MAX];
 
 /// All numbers of subscribers in turns.
 pub(super) fn measure(
@@ -27,10 +29,12 @@ pub(super) fn measure(
     facts: &mut Facts,
 ) -> Result<Section, Failed> {
     let mut lines = SUBSCRIBERS.map(|count| Line::new(&title(count), count, 0, Pace::Closed));
+    let mut floor = Pushed::default();
     for _ in 0..bench.args.runs() {
         for line in &mut lines {
             line.measure(bench, service, books)?;
         }
+        floor.measure(bench, service)?;
     }
     let lines = lines.map(Line::finish);
     for (count, (rate, followed)) in SUBSCRIBERS.iter().zip(&lines) {
@@ -40,7 +44,8 @@ pub(super) fn measure(
             followed.delivered_per_second(),
         );
     }
-    Ok(section(&lines))
+    facts.put("fan-out-floor.delivered", floor.per_second());
+    Ok(section(&lines, &floor))
 }
 
 fn title(count: usize) -> String {
@@ -48,7 +53,7 @@ fn title(count: usize) -> String {
     format!("{count} subscriber{plural}")
 }
 
-fn section(lines: &[(Rate, Followed)]) -> Section {
+fn section(lines: &[(Rate, Followed)], floor: &Pushed) -> Section {
     let mut notes = vec![
         "each subscriber was given every event of its run, once and in order; `behind s` is how long that took after the \
          last command, `fell behind` how often they were told so, in all runs"
@@ -56,15 +61,14 @@ fn section(lines: &[(Rate, Followed)]) -> Section {
         "`us each` is processor time of the server for each event that it gives one subscriber: what remains of it when \
          the commands have taken what they take alone"
             .to_owned(),
+        "the floor has no commands and no server: two threads write pieces of 32 KiB of the same events to the sockets, and \
+         the same readers read; its `server cores` are those two threads'"
+            .to_owned(),
     ];
-    notes.extend(lines.iter().filter_map(|(rate, _)| {
-        let text = rate.refusal.as_ref()?;
-        Some(format!(
-            "{}, not 2xx: {:?}, such as {text}",
-            rate.name, rate.refused
-        ))
-    }));
-    let rows = |alone: &(Rate, Followed)| lines.iter().map(|line| row(line, alone)).collect();
+    notes.extend(lines.iter().filter_map(|(rate, _)| rate.refusal_note()));
+    let row_of = |alone: &(Rate, Followed)| lines.iter().map(|line| row(line, alone, floor)).collect();
+    let mut rows: Vec<Vec<String>> = lines.first().map(row_of).unwrap_or_default();
+    rows.push(floor_row(floor));
     Section {
         key: "fan_out",
         title: format!(
@@ -78,6 +82,7 @@ fn section(lines: &[(Rate, Followed)]) -> Section {
             "p50 ms",
             "p99 ms",
             "delivered/s",
+            "of floor",
             "us each",
             "behind s",
             "fell behind",
@@ -85,13 +90,13 @@ fn section(lines: &[(Rate, Followed)]) -> Section {
             "reader cores",
             "generator cores",
         ],
-        rows: lines.first().map(rows).unwrap_or_default(),
+        rows,
         notes,
-        json: json!(lines.iter().map(json).collect::<Vec<_>>()),
+        json: json!({ "lines": lines.iter().map(json).collect::<Vec<_>>(), "floor": floor.json() }),
     }
 }
 
-fn row((rate, followed): &(Rate, Followed), (none, alone): &(Rate, Followed)) -> Vec<String> {
+fn row((rate, followed): &(Rate, Followed), (none, alone): &(Rate, Followed), floor: &Pushed) -> Vec<String> {
     let share = rate.per_second() / none.per_second().max(f64::MIN_POSITIVE);
     let each = followed.us_per_delivery(alone);
     let mut row = vec![
@@ -102,12 +107,38 @@ fn row((rate, followed): &(Rate, Followed), (none, alone): &(Rate, Followed)) ->
         format::millis(rate.latency.p50_us),
         format::millis(rate.latency.p99_us),
         format::rate(followed.delivered_per_second()),
+        // With fewer subscribers it is the commands that there are no more of.
+        format!(
+            "{:.2}",
+            followed.delivered_per_second() / floor.per_second().max(f64::MIN_POSITIVE)
+        ),
         each.map_or_else(|| "–".to_owned(), |each| format!("{each:.2}")),
         format!("{:.1}", followed.behind.as_secs_f64()),
         format::count(followed.fell_behind),
     ];
     row.extend(followed.cores().map(|cores| format!("{cores:.2}")));
     row
+}
+
+fn floor_row(floor: &Pushed) -> Vec<String> {
+    let [writers, readers] = floor.cores();
+    let none = || "–".to_owned();
+    vec![
+        format!("floor: writing to {SUBSCRIBERS_MAX} sockets"),
+        none(),
+        none(),
+        none(),
+        none(),
+        none(),
+        format::rate(floor.per_second()),
+        "1.00".to_owned(),
+        format!("{:.2}", floor.us_each()),
+        none(),
+        none(),
+        format!("{writers:.2}"),
+        format!("{readers:.2}"),
+        none(),
+    ]
 }
 
 /// The numbers of a line.

@@ -1,16 +1,18 @@
 //! Fan-out: what those who follow cost those who command; how fast a reader catches up; and consumers.
 
 mod catch_up;
+mod chunks;
 mod consumers;
 mod encode;
 mod floors;
 mod line;
 mod live;
 mod pages;
+mod push;
 mod slow;
 
 use annals::vocabulary::Cursor;
-use annals_tests::follow::allow_open_files;
+use annals_tests::{follow::allow_open_files, server::log_end};
 
 use crate::{
     commands::{check_log, checked_note, open_accounts},
@@ -70,13 +72,11 @@ impl Books {
 
 /// Where the log of a server ends.
 fn position(service: &Service) -> Result<u64, Failed> {
+    Ok(end_of_log(service)?.position.0)
+}
+
+fn end_of_log(service: &Service) -> Result<Cursor, Failed> {
     let answer = service.connect()?.request("GET", "/readyz", &[], &[]);
     let answer = answer.map_err(|error| Failed::io("ask where the log ends", &error))?;
-    let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-    let cursor = body
-        .get("position")
-        .and_then(|position| position.as_str()?.parse::<Cursor>().ok());
-    cursor
-        .map(|cursor| cursor.position.0)
-        .ok_or_else(|| Failed::new(format!("GET /readyz: no position in {}", answer.text())))
+    log_end(&answer).ok_or_else(|| Failed::new(format!("GET /readyz: no position in {}", answer.text())))
 }

@@ -6,8 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use annals::vocabulary::Cursor;
-use annals_tests::follow::Answer;
+use annals_tests::follow::{Answer, Places};
 use memchr::memmem::Finder;
 
 use crate::failed::Failed;
@@ -148,6 +147,7 @@ pub(super) struct Positions {
     finder: Finder<'static>,
     /// What may be the beginning of a position.
     carry: Vec<u8>,
+    places: Places,
     is_dense: bool,
     last: Option<u64>,
     pub(super) events: u64,
@@ -166,6 +166,7 @@ impl Positions {
         Self {
             finder: Finder::new(SEQUENCE),
             carry: Vec::new(),
+            places: Places::default(),
             is_dense: false,
             last: None,
             events: 0,
@@ -193,9 +194,7 @@ impl Positions {
     }
 
     fn found(&mut self, cursor: &[u8]) -> io::Result<()> {
-        let text = String::from_utf8_lossy(cursor);
-        let cursor: Cursor = text.parse().map_err(io::Error::other)?;
-        let position = cursor.position.0;
+        let position = self.places.read(cursor)?;
         if self.is_dense && self.last.is_some_and(|last| position != last + 1) {
             return Err(io::Error::other(format!(
                 "position {position} came after position {}",
@@ -210,7 +209,7 @@ impl Positions {
 
 #[cfg(test)]
 mod tests {
-    use annals::vocabulary::{Epoch, LogId, Position};
+    use annals::vocabulary::{Cursor, Epoch, LogId, Position};
 
     use super::*;
 

@@ -61,13 +61,7 @@ fn section(lines: &[(Rate, Followed)]) -> Section {
          next to nothing"
             .to_owned(),
     ];
-    notes.extend(lines.iter().filter_map(|(rate, _)| {
-        let text = rate.refusal.as_ref()?;
-        Some(format!(
-            "{}, not 2xx: {:?}, such as {text}",
-            rate.name, rate.refused
-        ))
-    }));
+    notes.extend(lines.iter().filter_map(|(rate, _)| rate.refusal_note()));
     Section {
         key: "fan_out_slow",
         title: format!(

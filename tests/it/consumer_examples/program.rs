@@ -43,90 +43,90 @@ pub(super) struct Running<'a> {
     child: Child,
 }
 
+/// What examples of one language need.
+pub(super) struct Interpreter {
+    pub(super) program: &'static str,
+    /// What ends well when it is new enough.
+    check: &'static [&'static str],
+    folder: &'static str,
+    missing: &'static str,
+}
+
+pub(super) const PYTHON: Interpreter = Interpreter {
+    program: "python3",
+    check: &["-c", "import sqlite3, sys; sys.exit(sys.version_info < (3, 11))"],
+    folder: "python",
+    missing: "there is no Python 3.11 or newer with sqlite3",
+};
+
+pub(super) const NODE: Interpreter = Interpreter {
+    program: "node",
+    check: &[
+        "-e",
+        "process.exit(Number(process.versions.node.split('.')[0]) < 20 ? 1 : 0)",
+    ],
+    folder: "javascript",
+    missing: "there is no Node.js 20 or newer",
+};
+
+impl Interpreter {
+    /// Whether it is there; when not, that is said aloud.
+    pub(super) fn is_there(&self) -> bool {
+        let works = works(self.program, self.check);
+        if !works {
+            let check = format!("examples/consumers/{}", self.folder);
+            skip(&check, self.missing, "ANNALS_CONSUMER_EXAMPLES");
+        }
+        works
+    }
+
+    /// Where the examples are.
+    pub(super) fn folder(&self) -> PathBuf {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/consumers");
+        root.join(self.folder)
+    }
+
+    fn program(&self, folder: &Path, name: &'static str, files: [&str; 2], store: Store) -> Program {
+        let [script, database] = files;
+        Program {
+            name,
+            store,
+            consumer: self.folder,
+            interpreter: self.program,
+            script: self.folder().join(script),
+            database: folder.join(database),
+            log: folder.join(format!("{name}.log")),
+        }
+    }
+}
+
 /// Those whose interpreters are there; the others are skipped aloud.
 pub(super) fn all(folder: &Path) -> Vec<Program> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/consumers");
-    let program = |name, interpreter, script: &str, database: &str, store, consumer| Program {
-        name,
-        store,
-        consumer,
-        interpreter,
-        script: root.join(script),
-        database: folder.join(database),
-        log: folder.join(format!("{name}.log")),
-    };
     let mut programs = Vec::new();
-    let variable = "ANNALS_CONSUMER_EXAMPLES";
-    if works(
-        "python3",
-        &["-c", "import sqlite3, sys; sys.exit(sys.version_info < (3, 11))"],
-    ) {
-        let durable = "python/durable_consumer.py";
+    if PYTHON.is_there() {
+        let durable = ["durable_consumer.py", "durable.sqlite"];
         programs.extend([
-            program(
+            PYTHON.program(
+                folder,
                 "py-own",
-                "python3",
-                "python/own_checkpoint.py",
-                "own.sqlite",
+                ["own_checkpoint.py", "own.sqlite"],
                 Store::WithItsPlace,
-                "none",
             ),
-            program(
-                "py-durable",
-                "python3",
-                durable,
-                "durable.sqlite",
-                Store::WithWhatItSaw,
-                "python",
-            ),
-            program(
-                "py-member",
-                "python3",
-                durable,
-                "durable.sqlite",
-                Store::OfAnother,
-                "python",
-            ),
+            PYTHON.program(folder, "py-durable", durable, Store::WithWhatItSaw),
+            PYTHON.program(folder, "py-member", durable, Store::OfAnother),
         ]);
-    } else {
-        skip(
-            "examples/consumers/python",
-            "there is no Python 3.11 or newer with sqlite3",
-            variable,
-        );
     }
-    if works(
-        "node",
-        &[
-            "-e",
-            "process.exit(Number(process.versions.node.split('.')[0]) < 20 ? 1 : 0)",
-        ],
-    ) {
-        let durable = "javascript/durable-consumer.mjs";
+    if NODE.is_there() {
+        let durable = ["durable-consumer.mjs", "durable.json"];
         programs.extend([
-            program(
+            NODE.program(
+                folder,
                 "js-own",
-                "node",
-                "javascript/own-checkpoint.mjs",
-                "own.json",
+                ["own-checkpoint.mjs", "own.json"],
                 Store::WithItsPlace,
-                "none",
             ),
-            program(
-                "js-durable",
-                "node",
-                durable,
-                "durable.json",
-                Store::WithWhatItSaw,
-                "javascript",
-            ),
+            NODE.program(folder, "js-durable", durable, Store::WithWhatItSaw),
         ]);
-    } else {
-        skip(
-            "examples/consumers/javascript",
-            "there is no Node.js 20 or newer",
-            variable,
-        );
     }
     programs
 }
@@ -166,8 +166,8 @@ impl Program {
     }
 
     /// Lets it do what it can, and gives why it stopped.
-    pub(super) fn fails(&self, server: SocketAddr) -> String {
-        let succeeded = self.spawn(server, &["--once"], &[]).ends();
+    pub(super) fn fails(&self, server: SocketAddr, variables: &[(&str, &str)]) -> String {
+        let succeeded = self.spawn(server, &["--once"], variables).ends();
         assert!(!succeeded, "{}: {}", self.name, self.said());
         self.said().lines().last().unwrap_or_default().to_owned()
     }

@@ -2,7 +2,9 @@
 
 use std::io;
 
-use annals::vocabulary::{Cursor, Position};
+use annals::vocabulary::Position;
+
+use super::places::Places;
 
 /// As much of a line as is looked at: an id with its name.
 const LOOKED_AT_BYTES: usize = 64;
@@ -21,6 +23,7 @@ pub enum Frame {
 pub struct Frames {
     /// The beginning of a line whose end has not arrived.
     line: Vec<u8>,
+    places: Places,
     id: Option<Position>,
     name: String,
     has_data: bool,
@@ -70,9 +73,7 @@ impl Frames {
             return self.end();
         }
         if let Some(id) = line.strip_prefix(b"id: ") {
-            let text = String::from_utf8_lossy(id);
-            let cursor: Cursor = text.parse().map_err(io::Error::other)?;
-            self.id = Some(cursor.position);
+            self.id = Some(Position(self.places.read(id)?));
         } else if let Some(name) = line.strip_prefix(b"event: ") {
             self.name = String::from_utf8_lossy(name).into_owned();
         } else if line.starts_with(b"data: ") {
@@ -97,7 +98,7 @@ impl Frames {
 
 #[cfg(test)]
 mod tests {
-    use annals::vocabulary::{Epoch, LogId};
+    use annals::vocabulary::{Cursor, Epoch, LogId};
 
     use super::*;
 

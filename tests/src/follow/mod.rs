@@ -5,6 +5,7 @@
 
 mod answer;
 mod frames;
+mod places;
 mod reader;
 
 use std::{
@@ -23,6 +24,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 pub use answer::Answer;
 pub use frames::{Frame, Frames};
+pub use places::Places;
 
 use reader::Reader;
 

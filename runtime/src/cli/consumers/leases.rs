@@ -13,14 +13,14 @@ use super::{
     words,
 };
 use crate::{
-    client::{Answer, Client, Leases, Nack, Settled},
+    client::{Answer, Client, EVENT_BYTES_MAX, Leases, Nack, Settled},
     vocabulary::{ConsumerName, Millis},
 };
 
 /// No consumer lets more be out at a time, so more cannot be meant.
 const LEASES_MAX: usize = 10_000;
-/// Longest line on standard input, bytes: a delivery with an event of the largest size.
-const LINE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Longest line on standard input, bytes: a delivery with an event of the largest size, and its last error.
+const LINE_BYTES_MAX: u64 = EVENT_BYTES_MAX as u64 + 64 * 1024;
 const FIX: &str = "write one lease on a line, or what `annals consumers fetch --json` printed";
 
 /// Arguments of `annals consumers ack` and `extend`.
@@ -204,6 +204,20 @@ mod tests {
         let text = format!("0a\n\n  0b \r\n{}\n0d", delivery("0c", "alice", 1));
         assert_eq!(read_all(&text).unwrap(), ["0a", "0b", "0c", "0d"]);
         assert_eq!(named(&["0a".into(), "0b".into()]).unwrap(), ["0a", "0b"]);
+    }
+
+    #[test]
+    fn a_delivery_with_the_largest_payload_is_read() {
+        // 16 MiB, which `payload-bytes` can be raised to, in base64.
+        let data = "A".repeat((16 * 1024 * 1024_usize).div_ceil(3) * 4);
+        let text = format!(r#"{{"lease":"0a","attempt":1,"event":{{"data_base64":"{data}"}}}}"#);
+        assert_eq!(read_all(&format!("{text}\n0b\n")).unwrap(), ["0a", "0b"]);
+        let endless = "x".repeat(usize::try_from(LINE_BYTES_MAX).unwrap() + 1);
+        let error = read_all(&endless).unwrap_err().to_string();
+        assert!(
+            error.contains("line 1") && error.contains(&LINE_BYTES_MAX.to_string()),
+            "{error}"
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+pub(super) use super::super::filter::time;
 use crate::{
     client::ConsumerStart,
     vocabulary::{Cursor, Millis},
@@ -18,14 +19,6 @@ pub(super) fn start(text: &str) -> Result<ConsumerStart, String> {
              2026-11-21T08:30:00Z"
                 .to_owned()
         }),
-    }
-}
-
-/// A time, as the server reads it too.
-pub(super) fn time(text: &str) -> Result<String, String> {
-    match text.parse::<jiff::Timestamp>() {
-        Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err("must be a time such as 2026-11-21T08:30:00Z".to_owned()),
     }
 }
 

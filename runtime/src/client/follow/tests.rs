@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::client::fake::{FakeServer, Reply, event};
+use crate::client::fake::{FakeServer, Reply, event, problem};
 
 /// What the follower saw, as short words.
 async fn follow(server: &FakeServer, query: FeedQuery, items: usize) -> Vec<String> {
@@ -167,6 +167,63 @@ async fn what_cannot_get_better_ends_it() {
         let seen = follow(&server, FeedQuery::default(), 5).await;
         assert!(seen.last().unwrap().contains(part), "{part}: {seen:?}");
     }
+}
+
+fn failed(status: u16, slug: &str) -> String {
+    format!("event: failed\ndata: {}\n\n", problem(status, slug))
+}
+
+#[tokio::test]
+async fn a_stream_that_cannot_go_on_says_why_and_is_not_asked_for_again() {
+    let server = serve(vec![stream(message(1) + &failed(500, "damaged"))]).await;
+    let mut following = server.client().follow(FeedQuery::default());
+    assert!(matches!(following.next().await.unwrap(), FollowItem::Event(_)));
+    let error = following.next().await.unwrap_err();
+    let ClientError::Problem(problem) = &error else {
+        panic!("{error:?}");
+    };
+    assert_eq!((problem.slug.as_str(), problem.status), ("damaged", 500));
+    assert_eq!(error.fix().unwrap(), "the fix of damaged");
+    assert_eq!(server.requests().len(), 1);
+
+    let server = serve(vec![stream("event: failed\ndata: oh\u{1b} no\n\n".to_owned())]).await;
+    let seen = follow(&server, FeedQuery::default(), 5).await;
+    assert!(
+        seen[0].contains("without a problem document: `oh\\u{1b} no`"),
+        "{seen:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_stream_that_cannot_go_on_for_now_is_asked_for_again_after_ever_longer_waits() {
+    let unavailable = || stream(failed(503, "unavailable"));
+    let server = serve(vec![
+        stream(message(1) + &failed(503, "unavailable")),
+        unavailable(),
+        unavailable(),
+        stream(message(2)).never_ending(),
+    ])
+    .await;
+    let mut follow = server.client().follow(FeedQuery::default());
+    follow.backoff = Backoff::new(Duration::from_millis(4), Duration::from_secs(1));
+    let mut waits = Vec::new();
+    for _ in 0..5 {
+        match follow.next().await.unwrap() {
+            FollowItem::Reconnecting { cause, wait } => {
+                assert!(cause.to_string().contains("503"), "{cause}");
+                waits.push(wait);
+            }
+            item => assert!(matches!(item, FollowItem::Event(_)), "{item:?}"),
+        }
+    }
+    // Each is within the upper half of twice the one before.
+    assert_eq!(waits.len(), 3);
+    assert!(waits[2] >= Duration::from_millis(8), "{waits:?}");
+    let after_one = Some("c1".to_owned());
+    assert_eq!(
+        last_event_ids(&server),
+        [None, after_one.clone(), after_one.clone(), after_one]
+    );
 }
 
 #[tokio::test]
