@@ -339,6 +339,9 @@ fn what_is_wrong_is_named() {
         let text = answer.text().replace("\\\"", "\"");
         assert!(text.contains(says), "{body}: {text}");
     }
+    let long = put(&server, "there", &json!({ "start": "x".repeat(60_000) }));
+    assert!(long.text().len() < 2_000, "{}", long.text().len());
+    long.problem(400, "malformed-request");
     put(&server, "Upper", &json!({})).problem(400, "malformed-request");
     put(&server, "second", &json!({})).problem(429, "busy");
     put(&server, "there", &json!({ "ordering": "none" })).problem(409, "ordering-fixed");
