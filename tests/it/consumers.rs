@@ -1,7 +1,9 @@
 //! Durable consumers over HTTP: what every input is answered with, parking and replaying, streams; and competing members
 //! whose server is killed again and again.
 
+mod kept;
 mod members;
+mod reading;
 
 use annals::vocabulary::Limits;
 use annals_tests::{
@@ -27,13 +29,13 @@ fn add(server: &TestServer, ids: &[&str]) {
 }
 
 #[track_caller]
-fn put(server: &TestServer, name: &str, body: &Value) -> Response {
+fn put(server: &impl Api, name: &str, body: &Value) -> Response {
     let path = format!("/v1/consumers/{name}");
     let headers = [("content-type", "application/json")];
     server.request("PUT", &path, &headers, body.to_string().as_bytes())
 }
 
-fn at(server: &TestServer, name: &str, what: &str, body: &Value) -> Response {
+fn at(server: &impl Api, name: &str, what: &str, body: &Value) -> Response {
     server.post(&format!("/v1/consumers/{name}/{what}"), &[], body)
 }
 
@@ -314,6 +316,10 @@ fn what_is_wrong_is_named() {
         ),
         (json!({ "start": { "after": "0000" } }), "is not a cursor"),
         (
+            json!({ "start": { "after": "now" } }),
+            "`start` is {\"after\":\"now\"}",
+        ),
+        (
             json!({ "start": { "time": "yesterday" } }),
             "`start.time` is `yesterday`",
         ),
@@ -333,6 +339,9 @@ fn what_is_wrong_is_named() {
         let text = answer.text().replace("\\\"", "\"");
         assert!(text.contains(says), "{body}: {text}");
     }
+    let long = put(&server, "there", &json!({ "start": "x".repeat(60_000) }));
+    assert!(long.text().len() < 2_000, "{}", long.text().len());
+    long.problem(400, "malformed-request");
     put(&server, "Upper", &json!({})).problem(400, "malformed-request");
     put(&server, "second", &json!({})).problem(429, "busy");
     put(&server, "there", &json!({ "ordering": "none" })).problem(409, "ordering-fixed");

@@ -10,6 +10,7 @@ use super::{
     address::path,
     answer::Answer,
     error::ClientError,
+    link,
     transport::{Call, Client},
 };
 use crate::vocabulary::Millis;
@@ -108,11 +109,14 @@ pub enum ConsumerStart {
     Time(String),
 }
 
-/// All consumers.
+/// A page of consumers.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ConsumerList {
     /// In the order of their names.
     pub consumers: Vec<Consumer>,
+    /// Where the next page is, when there is one: to be given back as it is.
+    #[serde(skip)]
+    pub next: Option<String>,
 }
 
 /// A consumer: what it was asked to be, and how it stands.
@@ -202,13 +206,23 @@ pub struct ConsumerLag {
 }
 
 impl Client {
-    /// All consumers, and how they stand.
+    /// The first page of all consumers, and how they stand.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn consumers(&self) -> Result<Answer<ConsumerList>, ClientError> {
-        let call = Call::get(path(&["v1", "consumers"]));
-        self.call(call).await?.read("the list of consumers")
+        self.consumers_next(&path(&["v1", "consumers"])).await
+    }
+
+    /// The page of consumers that `next` of the page before names.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn consumers_next(&self, next: &str) -> Result<Answer<ConsumerList>, ClientError> {
+        let call = self.call(Call::get(next.to_owned())).await?;
+        let mut answer: Answer<ConsumerList> = call.read("a page of consumers")?;
+        answer.value.next = link::next(&answer.headers);
+        Ok(answer)
     }
 
     /// One consumer, and how it stands.
@@ -321,14 +335,19 @@ mod tests {
     #[tokio::test]
     async fn every_call_has_its_path_and_body() {
         let server = FakeServer::start(|request| match request.line.as_str() {
-            "GET /v1/consumers" => Reply::json(&format!(r#"{{"consumers":[{}]}}"#, consumer("billing"))),
+            "GET /v1/consumers" => Reply::json(&format!(r#"{{"consumers":[{}]}}"#, consumer("billing")))
+                .header("Link", "</v1/consumers?after=billing>; rel=\"next\""),
+            "GET /v1/consumers?after=billing" => Reply::json(r#"{"consumers":[]}"#),
             "DELETE /v1/consumers/billing" => Reply::text(204, ""),
             _ => Reply::json(&consumer("billing")),
         })
         .await;
         let client = server.client();
-        let list = client.consumers().await.unwrap().value.consumers;
-        assert_eq!((list[0].name.as_str(), list[0].lag.events), ("billing", 12));
+        let list = client.consumers().await.unwrap().value;
+        let first = &list.consumers[0];
+        assert_eq!((first.name.as_str(), first.lag.events), ("billing", 12));
+        let rest = client.consumers_next(&list.next.unwrap()).await.unwrap().value;
+        assert!(rest.consumers.is_empty() && rest.next.is_none());
         assert_eq!(
             client.consumer("billing").await.unwrap().value.members["worker-1"],
             2
@@ -351,6 +370,7 @@ mod tests {
             .collect();
         let expected = [
             ("GET /v1/consumers", ""),
+            ("GET /v1/consumers?after=billing", ""),
             ("GET /v1/consumers/billing", ""),
             (
                 "PUT /v1/consumers/billing",

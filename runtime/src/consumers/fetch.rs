@@ -1,26 +1,21 @@
-//! Delivering: reading ahead, leasing, and taking back what members say.
+//! Delivering: leasing, and taking back what members say.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{
-    store::{Direction, EventStore, FeedFilter, FeedPage, PageLimit, ReadError},
-    vocabulary::{ConsumerName, Position, RecordedEvent, Version},
-};
+use crate::vocabulary::{ConsumerName, Position};
 
 use super::{
     consumer::Consumer,
     error::ConsumerError,
     lease::{LeaseId, LeaseRefused},
-    progress::{Delivered, Now, Progress, Refusal, ReplayRead},
+    progress::{Delivered, Now, Progress, Refusal},
     service::Consumers,
 };
 
 /// How long a fetch looks for the first wanted event although it does not wait for one to be committed.
 const SEARCH: Duration = Duration::from_millis(200);
-/// Parked events that are read at a time.
-const REPLAY_EVENTS: usize = 64;
 
 /// What a member asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,19 +37,6 @@ pub struct Settled {
     pub already: u64,
     /// The others.
     pub refused: Vec<(LeaseId, LeaseRefused)>,
-}
-
-/// What is read for a consumer in one go.
-struct Reads {
-    feed: Option<(Position, PageLimit)>,
-    filter: FeedFilter,
-    replays: Vec<ReplayRead>,
-}
-
-/// What was read.
-struct Found {
-    feed: Option<(Position, FeedPage)>,
-    replays: Vec<(ReplayRead, Vec<RecordedEvent>, Option<Version>)>,
 }
 
 impl Consumers {
@@ -97,7 +79,7 @@ impl Consumers {
                 return Ok(delivered);
             }
             if read && begun.elapsed() < fetch.wait.max(SEARCH) {
-                // It came past events that nobody wants; there are more.
+                // It came past events that nobody wants, or somebody else took what was ready; there are more.
                 continue;
             }
             let left = fetch.wait.saturating_sub(begun.elapsed());
@@ -147,49 +129,6 @@ impl Consumers {
             self.keep(consumer);
         }
         Ok(delivered)
-    }
-
-    /// Reads what is wanted next. False when there is nothing to read.
-    async fn read_ahead(
-        &self,
-        consumer: &Arc<Consumer>,
-        most: Option<usize>,
-        last: Position,
-    ) -> Result<bool, ConsumerError> {
-        let _reading = consumer.reading.lock().await;
-        let (reads, generation) = {
-            let state = consumer.lock();
-            if state.described.paused || state.progress.ready() >= most_of(most, &state.progress) {
-                return Ok(false);
-            }
-            let feed = state.progress.wants_more().filter(|(scanned, _)| *scanned < last);
-            let feed = feed.map(|(after, room)| {
-                let page = PageLimit {
-                    events: room.min(self.limits.page_events),
-                    bytes: self.limits.stream_page_bytes,
-                };
-                (after, page)
-            });
-            let reads = Reads {
-                feed,
-                filter: state.described.definition.filter.clone(),
-                replays: state.progress.wanted_for_replays(),
-            };
-            (reads, state.progress.generation())
-        };
-        if reads.feed.is_none() && reads.replays.is_empty() {
-            return Ok(false);
-        }
-        let store = Arc::clone(&self.store);
-        let found = tokio::task::spawn_blocking(move || read(&*store, reads)).await;
-        let found = found.map_err(|error| ReadError::Unavailable {
-            reason: error.to_string(),
-        })??;
-        let mut state = consumer.lock();
-        if state.progress.generation() == generation {
-            take(&mut state.progress, found);
-        }
-        Ok(true)
     }
 
     /// Acknowledges leases. What is acknowledged when this returns stays so.
@@ -291,62 +230,6 @@ impl Settled {
     }
 }
 
-fn most_of(asked: Option<usize>, progress: &Progress) -> usize {
+pub(super) fn most_of(asked: Option<usize>, progress: &Progress) -> usize {
     asked.unwrap_or(progress.rules().batch as usize)
-}
-
-/// Runs where it may block.
-fn read(store: &dyn EventStore, reads: Reads) -> Result<Found, ReadError> {
-    let mut replays = Vec::new();
-    for read in reads.replays {
-        let (events, next) = read_replay(store, &reads.filter, &read)?;
-        replays.push((read, events, next));
-    }
-    let feed = match reads.feed {
-        Some((after, page)) => Some((after, store.feed(after, &reads.filter, page)?)),
-        None => None,
-    };
-    Ok(Found { feed, replays })
-}
-
-/// The parked events of a lane from a version on, and where to go on; no version when that was all.
-fn read_replay(
-    store: &dyn EventStore,
-    filter: &FeedFilter,
-    read: &ReplayRead,
-) -> Result<(Vec<RecordedEvent>, Option<Version>), ReadError> {
-    let page = PageLimit {
-        events: if read.lane.alone.is_some() {
-            1
-        } else {
-            REPLAY_EVENTS
-        },
-        bytes: usize::MAX,
-    };
-    let mut events = store.history(&read.lane.aggregate, read.from, Direction::Forward, page)?;
-    let found = events.len();
-    events.retain(|event| event.position <= read.through);
-    let next = events.last().map(|event| event.version.plus(1));
-    let more = found == events.len() && found == page.events && read.lane.alone.is_none();
-    let more = more && events.last().is_some_and(|event| event.position < read.through);
-    events.retain(|event| filter.wants(event));
-    Ok((events, next.filter(|_| more)))
-}
-
-fn take(progress: &mut Progress, found: Found) {
-    for (read, events, next) in found.replays {
-        progress.offer_replay(&read, events, next);
-    }
-    if let Some((after, page)) = found.feed {
-        let events = page.events.into_iter().map(unshared).collect();
-        progress.offer(after, events, page.scanned);
-    }
-}
-
-/// An event by itself: its payload would else keep the whole chunk in memory that it was read from.
-fn unshared(event: RecordedEvent) -> RecordedEvent {
-    RecordedEvent {
-        payload: bytes::Bytes::copy_from_slice(&event.payload),
-        ..event
-    }
 }

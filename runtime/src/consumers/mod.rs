@@ -7,6 +7,7 @@
 //! `progress` is the pure part. `journal` keeps definitions as events, `keeper` writes down how far consumers have got, and
 //! the rest puts them together. Webhooks, which fetch for their receivers, are a room of their own; what is kept of them is here.
 
+mod ahead;
 mod consumer;
 mod definition;
 mod error;

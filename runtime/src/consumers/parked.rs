@@ -1,14 +1,14 @@
 //! What is parked: looking at it, delivering it again, leaving it out.
 
 use crate::{
-    store::{Direction, PageLimit, ReadError},
-    vocabulary::{AggregateKey, ConsumerName, RecordedEvent, Version},
+    store::{Direction, FeedFilter, PageLimit, ReadError},
+    vocabulary::{AggregateKey, ConsumerName, Position, RecordedEvent, Version},
 };
 
 use super::{
     error::ConsumerError,
     journal::{Change, Skipped},
-    progress::{LaneKey, Parked, ParkedRefused},
+    progress::{LaneKey, Parked, ParkedRefused, Upto},
     service::Consumers,
 };
 
@@ -101,13 +101,15 @@ impl Consumers {
     }
 
     /// Delivers parked events again, in order; the later ones of the aggregate follow. None for all aggregates. Gives how
-    /// many aggregates.
+    /// many aggregates. It blocks; [`Self::written_down`] completes once a restart does not make them parked again.
     ///
     /// # Errors
-    /// [`ConsumerError`]; `NotWritten` when a restart may make them parked again.
-    pub async fn replay(&self, name: &ConsumerName, lane: Option<&LaneKey>) -> Result<usize, ConsumerError> {
+    /// [`ConsumerError`].
+    pub fn replay(&self, name: &ConsumerName, lane: Option<&LaneKey>) -> Result<usize, ConsumerError> {
+        // A skip that has been allowed, and is being recorded, comes first.
+        let _changing = self.change();
         let consumer = self.find(name)?;
-        let (replayed, change) = {
+        let replayed = {
             let mut state = consumer.lock();
             let lanes: Vec<LaneKey> = match lane {
                 Some(lane) => vec![lane.clone()],
@@ -123,16 +125,16 @@ impl Consumers {
                 };
                 state.progress.replay(lane).map_err(refused)?;
             }
-            (lanes.len(), state.changed())
+            state.changed();
+            lanes.len()
         };
         consumer.wake();
         self.keep(&consumer);
-        consumer.durable(change).await?;
         Ok(replayed)
     }
 
-    /// Leaves out parked events of an aggregate for good: all, or those up to a version. The reason becomes part of the
-    /// consumer's own history. It blocks; [`Self::written_down`] completes once it cannot be forgotten any more.
+    /// Leaves out parked events of an aggregate for good: all, or those up to a version, and gives how many. The reason
+    /// becomes part of the consumer's own history, unless there is nothing to leave out. It blocks; [`Self::written_down`] completes once it cannot be forgotten any more.
     ///
     /// # Errors
     /// [`ConsumerError`].
@@ -156,9 +158,12 @@ impl Consumers {
                 refused: ParkedRefused::Replaying,
             });
         }
-        let filter = &described.definition.filter;
         let upto = match through {
-            Some(version) => Some((version, self.count_parked(lane, &parked, version, filter)?)),
+            Some(version) if version < parked.first => return Ok(0),
+            Some(version) => {
+                let filter = &described.definition.filter;
+                Some(self.count_parked(lane, &parked, version, filter)?)
+            }
             None => None,
         };
         let skipped = Skipped {
@@ -180,7 +185,7 @@ impl Consumers {
         drop(state);
         consumer.wake();
         self.keep(&consumer);
-        Ok(upto.map_or(parked.count, |(_, count)| count))
+        Ok(upto.map_or(parked.count, |upto| upto.events))
     }
 
     /// Completes once everything that happened to a consumer so far is written down.
@@ -194,30 +199,36 @@ impl Consumers {
         consumer.durable(change).await
     }
 
+    /// The parked events up to a version, counted in the log.
     fn count_parked(
         &self,
         lane: &LaneKey,
         parked: &Parked,
         through: Version,
-        filter: &crate::store::FeedFilter,
-    ) -> Result<u64, ReadError> {
+        filter: &FeedFilter,
+    ) -> Result<Upto, ReadError> {
         let page = PageLimit {
             events: COUNT_EVENTS,
-            bytes: usize::MAX,
+            bytes: self.limits.page_bytes,
         };
-        let (mut from, mut count) = (parked.first, 0);
-        while from <= through {
-            let events = self
+        let mut upto = Upto {
+            version: Version(0),
+            position: Position(0),
+            events: 0,
+        };
+        let mut from = parked.first;
+        while from <= through && upto.position < parked.through {
+            let mut events = self
                 .store
                 .history(&lane.aggregate, from, Direction::Forward, page)?;
+            events.retain(|event| event.version <= through && event.position <= parked.through);
             let Some(last) = events.last() else { break };
             from = last.version.plus(1);
-            let wanted = events.iter().filter(|event| {
-                event.version <= through && event.position <= parked.through && filter.wants(event)
-            });
-            count += wanted.count() as u64;
+            upto.version = last.version;
+            upto.position = last.position;
+            upto.events += events.iter().filter(|event| filter.wants(event)).count() as u64;
         }
-        Ok(count)
+        Ok(upto)
     }
 }
 

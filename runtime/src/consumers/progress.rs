@@ -7,6 +7,7 @@
 //! left in the log, and only where they begin and end is kept. Without an order each event is a lane by itself.
 
 mod parked;
+mod ready;
 mod record;
 mod settle;
 #[cfg(test)]
@@ -26,7 +27,8 @@ use super::{
 use crate::vocabulary::{AggregateKey, Millis, Position, RecordedEvent, Version};
 
 pub use parked::{Parked, ParkedRefused};
-pub(super) use parked::{Replay, ReplayRead};
+pub(super) use parked::{Replay, ReplayRead, Upto};
+use ready::{Kind, Ready};
 pub(super) use record::Record;
 pub use settle::Refusal;
 
@@ -48,10 +50,10 @@ pub(super) struct Now {
     pub(super) wall: Millis,
 }
 
-/// How much is held in memory.
+/// How much may be held in memory.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
-    /// Events that are read ahead.
+    /// Events that are read ahead. Replays have room for a quarter as many beside them, so that neither holds up the other.
     pub(super) events: usize,
     /// Their payloads, bytes.
     pub(super) bytes: usize,
@@ -75,6 +77,13 @@ pub struct Delivered {
 pub(super) struct Failures {
     pub(super) attempts: u32,
     pub(super) error: String,
+}
+
+/// How much is held in memory.
+#[derive(Debug, Clone, Copy, Default)]
+struct Held {
+    events: usize,
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -114,11 +123,16 @@ pub(super) struct Progress {
     undone: BTreeSet<Position>,
     /// The last position of what is done.
     last_done: Position,
+    /// What was acknowledged last, as many as may be out: whoever did not hear of it asks again.
+    acked: VecDeque<Position>,
     failures: BTreeMap<Position, Failures>,
     items: BTreeMap<Position, Item>,
-    bytes: usize,
+    /// Those of the items that come from the feed.
+    fed: Held,
+    /// Those that come from replays.
+    replayed: Held,
     lanes: HashMap<LaneKey, VecDeque<Position>>,
-    ready: BTreeSet<Position>,
+    ready: Ready,
     /// Leases that end, and pauses that do.
     due: BTreeSet<(Millis, Position)>,
     leased: usize,
@@ -139,11 +153,13 @@ impl Progress {
             known: start,
             undone: BTreeSet::new(),
             last_done: start,
+            acked: VecDeque::new(),
             failures: BTreeMap::new(),
             items: BTreeMap::new(),
-            bytes: 0,
+            fed: Held::default(),
+            replayed: Held::default(),
             lanes: HashMap::new(),
-            ready: BTreeSet::new(),
+            ready: Ready::default(),
             due: BTreeSet::new(),
             leased: 0,
             parked: BTreeMap::new(),
@@ -185,6 +201,12 @@ impl Progress {
         item.map(|item| &item.event)
     }
 
+    /// Events in memory.
+    #[cfg(test)]
+    pub(super) fn held_events(&self) -> usize {
+        self.items.len()
+    }
+
     /// Leases that are out.
     #[cfg(test)]
     pub(super) fn leased(&self) -> usize {
@@ -204,14 +226,25 @@ impl Progress {
 
     /// Where the feed is to be read on, and how many events there is room for. None while there is none.
     pub(super) fn wants_more(&self) -> Option<(Position, usize)> {
-        let room = self.bounds.events.saturating_sub(self.items.len());
-        (room > 0 && self.bytes < self.bounds.bytes).then_some((self.scanned, room))
+        let room = self.bounds.events.saturating_sub(self.fed.events);
+        (room > 0 && self.fed.bytes < self.bounds.bytes).then_some((self.scanned, room))
     }
 
-    /// How many events can be delivered now.
-    pub(super) fn ready(&self) -> usize {
-        let room = (self.rules.concurrency as usize).saturating_sub(self.leased);
-        self.ready.len().min(room)
+    /// How many more leases may be out.
+    pub(super) fn room(&self) -> usize {
+        (self.rules.concurrency as usize).saturating_sub(self.leased)
+    }
+
+    /// Whether anything can be delivered now.
+    pub(super) fn is_ready(&self) -> bool {
+        self.room() > 0 && !self.ready.is_empty()
+    }
+
+    /// Whether of the feed's events, or else of replayed ones, fewer can be delivered now than are asked for. Those that
+    /// failed before do not count: they are delivered one at a time.
+    pub(super) fn is_short_of(&self, replayed: bool, most: usize) -> bool {
+        let kind = if replayed { Kind::Replayed } else { Kind::Fed };
+        self.ready.count(kind) < most.min(self.room())
     }
 
     /// Takes a stretch of the feed, read from where [`Self::wants_more`] said.
@@ -261,7 +294,9 @@ impl Progress {
 
     fn push(&mut self, lane: LaneKey, event: RecordedEvent, replayed: bool) {
         let position = event.position;
-        self.bytes += event.payload.len();
+        let held = self.held(replayed);
+        held.events += 1;
+        held.bytes += event.payload.len();
         let item = Item {
             event,
             state: State::Queued,
@@ -275,42 +310,47 @@ impl Progress {
         }
     }
 
-    fn make_ready(&mut self, position: Position) {
-        if let Some(item) = self.items.get_mut(&position) {
-            item.state = State::Ready;
-            self.ready.insert(position);
+    fn held(&mut self, replayed: bool) -> &mut Held {
+        if replayed {
+            &mut self.replayed
+        } else {
+            &mut self.fed
         }
     }
 
-    /// Leases what is ready, oldest first.
+    fn make_ready(&mut self, position: Position) {
+        let has_failed = self.failures.contains_key(&position);
+        if let Some(item) = self.items.get_mut(&position) {
+            item.state = State::Ready;
+            let kind = match item.replayed {
+                _ if has_failed => Kind::Failed,
+                true => Kind::Replayed,
+                false => Kind::Fed,
+            };
+            self.ready.insert(kind, position);
+        }
+    }
+
+    /// Leases what is ready, oldest first; what has failed before by itself.
     pub(super) fn lease(&mut self, member: &str, most: usize, now: Now) -> Vec<Delivered> {
         self.expire(now);
-        let mut delivered = Vec::new();
-        while delivered.len() < most && self.has_room() {
-            let Some(position) = self.ready.pop_first() else {
-                break;
-            };
-            delivered.extend(self.deliver(position, member, now));
-        }
-        delivered
+        let together = self.ready.take(most.min(self.room()));
+        let delivered = together
+            .into_iter()
+            .filter_map(|position| self.deliver(position, member, now));
+        delivered.collect()
     }
 
     /// Leases one: the first that is ready after a position, or else the first of all. Whoever goes on where it was comes
     /// past all lanes, whatever the older ones do.
     pub(super) fn lease_after(&mut self, member: &str, after: Position, now: Now) -> Option<Delivered> {
         self.expire(now);
-        let later = self
-            .ready
-            .range((Bound::Excluded(after), Bound::Unbounded))
-            .next();
-        let position = later.or_else(|| self.ready.first()).copied();
-        let position = position.filter(|_| self.has_room())?;
-        self.ready.remove(&position);
+        if self.room() == 0 {
+            return None;
+        }
+        let position = self.ready.after(after)?;
+        self.ready.remove(position);
         self.deliver(position, member, now)
-    }
-
-    fn has_room(&self) -> bool {
-        self.leased < self.rules.concurrency as usize
     }
 
     fn deliver(&mut self, position: Position, member: &str, now: Now) -> Option<Delivered> {

@@ -122,6 +122,18 @@ impl Consumers {
         Ok((Some(secrets), made))
     }
 
+    /// The webhook that these were kept for did not come to be: those of before are kept again.
+    pub(super) fn put_back(&self, name: &ConsumerName, known: Option<&Consumer>, kept: Option<&Secrets>) {
+        let before = known.and_then(|consumer| consumer.lock().secrets.clone());
+        if kept.is_none() || kept == before.as_ref() {
+            return;
+        }
+        let row = keeper::secrets_row(name, before.as_ref());
+        if let Err(error) = self.store.save_consumers(&[row]) {
+            tracing::warn!(%error, consumer = %name, "the secret of a webhook that was not taken stays where it is kept");
+        }
+    }
+
     /// From now on these sign; with none, what was kept is taken away.
     pub(super) fn put_in_force(
         &self,

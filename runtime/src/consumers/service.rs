@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::{
     aggregates::UniqueIds,
     bus::Bus,
-    store::{AppendError, EventStore, ReadError},
+    store::{AppendError, ConsumerRow, EventStore, ReadError},
     vocabulary::{Clock, ConsumerName, LaneEpoch, Limits, Millis},
 };
 
@@ -95,15 +95,16 @@ impl Consumers {
         };
         let mut rows = consumers.read_rows()?;
         for name in journal::names(&**store)? {
-            let kept = rows.remove(&name).unwrap_or_default();
-            match journal::find(&**store, &name)? {
-                Some(found) if !found.deleted => consumers.take_up(name, found, kept),
-                _ => drop(rows.insert(name, kept)),
+            let found = journal::find(&**store, &name)?;
+            if let Some(found) = found.filter(|found| !found.deleted) {
+                let kept = rows.remove(&name).unwrap_or_default();
+                consumers.take_up(name, found, kept);
             }
         }
-        for (name, kept) in rows {
-            consumers.forget(&name, kept.parked.keys());
-        }
+        let stale = rows
+            .iter()
+            .flat_map(|(name, kept)| keeper::removals(name, kept.parked.keys()));
+        consumers.forget(&stale.collect::<Vec<_>>());
         Ok(consumers)
     }
 
@@ -243,14 +244,28 @@ impl Consumers {
         definition.check()?;
         let _changing = self.change();
         let known = self.find(name).ok();
+        // Whatever can be refused is, before anything is kept.
+        self.check_put(known.as_deref(), &definition)?;
         let (secrets, secret) = self.secrets_for(name, known.as_deref(), &definition, given)?;
         let is_new = match &known {
-            Some(consumer) => self.change_definition(consumer, definition)?,
-            None => Some(self.create(name, definition, start)?),
+            Some(consumer) => self.change_definition(consumer, definition),
+            None => self.create(name, definition, start).map(Some),
         };
+        let is_new = is_new.inspect_err(|_| self.put_back(name, known.as_deref(), secrets.as_ref()))?;
         self.put_in_force(name, secrets)?;
         self.turned();
         Ok(Put { is_new, secret })
+    }
+
+    fn check_put(&self, known: Option<&Consumer>, definition: &Definition) -> Result<(), ConsumerError> {
+        let limit = self.limits.consumers;
+        match known {
+            Some(consumer) if consumer.lock().described.definition.ordering != definition.ordering => {
+                Err(ConsumerError::OrderingFixed(consumer.name.clone()))
+            }
+            None if self.write_known().len() >= limit => Err(ConsumerError::TooMany { limit }),
+            _ => Ok(()),
+        }
     }
 
     fn create(
@@ -259,10 +274,6 @@ impl Consumers {
         definition: Definition,
         start: Start,
     ) -> Result<bool, ConsumerError> {
-        let limit = self.limits.consumers;
-        if self.write_known().len() >= limit {
-            return Err(ConsumerError::TooMany { limit });
-        }
         // Its name may have been used before: versions, and so generations, go on.
         let before = journal::find(&*self.store, name)?;
         let described = Described {
@@ -286,9 +297,6 @@ impl Consumers {
     ) -> Result<Option<bool>, ConsumerError> {
         let name = &consumer.name;
         let mut described = consumer.lock().described.clone();
-        if definition.ordering != described.definition.ordering {
-            return Err(ConsumerError::OrderingFixed(name.clone()));
-        }
         if definition == described.definition {
             return Ok(None);
         }
@@ -320,14 +328,17 @@ impl Consumers {
         consumer.wake();
         consumer.never_saved(None);
         self.turned();
-        self.forget(name, lanes.iter());
+        self.forget(&keeper::removals(name, lanes.iter()));
         Ok(())
     }
 
-    /// Takes away what is kept of a consumer that is no more. What stays behind is of a generation that is over.
-    fn forget<'a>(&self, name: &ConsumerName, lanes: impl Iterator<Item = &'a LaneKey>) {
-        if let Err(error) = self.store.save_consumers(&keeper::removals(name, lanes)) {
-            tracing::warn!(%error, consumer = %name, "what was kept of a deleted consumer stays until the next start");
+    /// Takes away what is kept of consumers that are no more. What stays behind is of generations that are over.
+    fn forget(&self, removals: &[ConsumerRow]) {
+        if removals.is_empty() {
+            return;
+        }
+        if let Err(error) = self.store.save_consumers(removals) {
+            tracing::warn!(%error, "what was kept of deleted consumers stays until the next start");
         }
     }
 

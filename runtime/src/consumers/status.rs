@@ -1,6 +1,6 @@
 //! What is told of consumers.
 
-use std::{collections::BTreeMap, sync::PoisonError};
+use std::{collections::BTreeMap, ops::Bound, sync::PoisonError};
 
 use super::{consumer::State, definition::Definition, error::ConsumerError, service::Consumers};
 use crate::vocabulary::{ConsumerName, Millis, Position};
@@ -34,6 +34,15 @@ impl Consumers {
     pub fn names(&self) -> Vec<ConsumerName> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.keys().cloned().collect()
+    }
+
+    /// Names in order, after one of them.
+    #[must_use]
+    pub fn names_after(&self, after: Option<&ConsumerName>, most: usize) -> Vec<ConsumerName> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let names = known.range::<ConsumerName, _>((from, Bound::Unbounded));
+        names.map(|(name, _)| name.clone()).take(most).collect()
     }
 
     /// A consumer as it stands.

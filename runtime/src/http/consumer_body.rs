@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 use crate::{
     consumers::{Definition, Order, Retry, Secret, Start},
     store::FeedFilter,
-    vocabulary::{Cursor, InvalidName, Millis, shown},
+    vocabulary::{Cursor, Millis, shown},
 };
 
 use super::{
     app::{App, Running},
-    cloudevent::{parse_rfc3339, rfc3339},
-    feed::{check_filter, place},
+    cloudevent::rfc3339,
+    feed::{check_filter, parsed, place, time_of},
     problem::Problem,
     webhook_body::{self, WebhookBody},
 };
@@ -93,8 +93,8 @@ impl DefinitionBody {
 impl FilterBody {
     fn into_filter(self, app: &App) -> Result<FeedFilter, Problem> {
         let filter = FeedFilter {
-            aggregate_types: names(&self.types)?,
-            event_types: names(&self.event_types)?,
+            aggregate_types: parsed(self.types.iter().map(String::as_str))?,
+            event_types: parsed(self.event_types.iter().map(String::as_str))?,
             id_prefix: self.id_prefix,
             actor: self.actor,
             since: self
@@ -128,17 +128,8 @@ impl RetryBody {
     }
 }
 
-fn names<T: std::str::FromStr<Err = InvalidName>>(texts: &[String]) -> Result<Vec<T>, Problem> {
-    let names: Result<_, InvalidName> = texts.iter().map(|text| text.parse()).collect();
-    Ok(names?)
-}
-
 fn time(name: &str, text: &str) -> Result<Millis, Problem> {
-    parse_rfc3339(text).ok_or_else(|| {
-        let found = shown(text);
-        let detail = format!("`{name}` is `{found}`, which is not a time of RFC 3339");
-        Problem::malformed(detail, "write it like `2026-11-21T08:30:00Z`").with("found", found)
-    })
+    time_of(name, text, "write it like `2026-11-21T08:30:00Z`")
 }
 
 fn ordering_of(text: &str) -> Result<Order, Problem> {
@@ -172,10 +163,10 @@ pub(super) async fn start_of(start: &Value, running: &Running) -> Result<Start, 
                 (Some(_), Some(_), _) => Err(wrong(
                     "`start` names both a cursor and a time, which may contradict each other".to_owned(),
                 )),
-                _ => Err(wrong(format!("`start` is {start}"))),
+                _ => Err(wrong(format!("`start` is {}", shown(&start.to_string())))),
             }
         }
-        other => Err(wrong(format!("`start` is {other}"))),
+        other => Err(wrong(format!("`start` is {}", shown(&other.to_string())))),
     }
 }
 

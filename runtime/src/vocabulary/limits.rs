@@ -212,9 +212,9 @@ limits! {
     consumers: usize = 1_000, at most 10_000, "count",
         "durable consumers", on breach "429", because "Each holds events in memory.";
     consumer_events: usize = 16_384, at most 262_144, "count",
-        "events that one consumer is read ahead", on breach "waits for acknowledgements", because "Memory; and what is kept of a consumer names each that is not done.";
+        "events that one consumer is read ahead; replays have a quarter as many beside", on breach "waits for acknowledgements", because "Memory; and what is kept of a consumer names each that is not done.";
     consumer_bytes: usize = 16 * MIB, at most 256 * MIB as u64, "B",
-        "payloads that one consumer is read ahead", on breach "waits for acknowledgements", because "Memory; a single larger event still passes.";
+        "payloads that one consumer is read ahead; replays have a quarter as much beside", on breach "waits for acknowledgements", because "Memory; a single larger event still passes.";
     consumer_wait: Duration = Duration::from_secs(60), at most 600 * 1_000, "ms",
         "longest wait of a fetch", on breach "400", because "A connection that waits costs memory, and proxies cut it.";
     parked_aggregates: usize = 10_000, at most 1_000_000, "count",

@@ -192,12 +192,15 @@ fn finish(server: &Process, work: &Mutex<Work>) {
         )
         .unwrap()
         .ok();
-        let events = delivered["events"].as_array().unwrap();
+        let (taken, events) = (Instant::now(), delivered["events"].as_array().unwrap());
         for delivered in events {
             begin(work, &delivered["event"]);
             let body = json!({ "member": "last", "leases": [delivered["lease"]] });
             note(work, |work| &mut work.sent, &delivered["event"]);
-            ask(&mut connection, "ack", &body).unwrap().ok();
+            let answer = ask(&mut connection, "ack", &body).unwrap();
+            // Where the disk is slow, its time is over, and it comes again.
+            let slow = taken.elapsed() >= Duration::from_millis(250);
+            assert!(answer.status == 200 || slow, "{}", answer.text());
         }
         if events.is_empty() && server.get("/v1/consumers/shared").ok()["lag"]["events"] == 0 {
             return;

@@ -128,15 +128,24 @@ impl CreateArgs {
 }
 
 pub(super) async fn list(client: &Client, out: &mut Out<'_>) -> Result<(), CliError> {
-    let answer = client.consumers().await?;
-    if out.is_json() {
-        return Ok(out.raw(&answer.body)?);
+    let mut answer = client.consumers().await?;
+    let mut all = Vec::new();
+    loop {
+        if out.is_json() {
+            out.raw(&answer.body)?;
+        }
+        all.append(&mut answer.value.consumers);
+        let Some(next) = answer.value.next else { break };
+        answer = client.consumers_next(&next).await?;
     }
-    if answer.value.consumers.is_empty() {
+    if out.is_json() {
+        return Ok(());
+    }
+    if all.is_empty() {
         out.note("there is no consumer yet; create one with `annals consumers create NAME`");
         return Ok(());
     }
-    Ok(out.line(&stand::list(&answer.value.consumers))?)
+    Ok(out.line(&stand::list(&all))?)
 }
 
 pub(super) async fn show(client: &Client, name: &ConsumerName, out: &mut Out<'_>) -> Result<(), CliError> {

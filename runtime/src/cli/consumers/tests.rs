@@ -59,6 +59,22 @@ async fn a_list_is_for_people_or_as_the_server_wrote_it() {
 }
 
 #[tokio::test]
+async fn a_list_is_paged_through() {
+    let page = |name: &str| Reply::json(&format!(r#"{{"consumers":[{}]}}"#, consumer(name)));
+    let server = FakeServer::start(move |request| match request.line.as_str() {
+        "GET /v1/consumers" => page("billing").header("Link", "</v1/consumers?after=billing>; rel=\"next\""),
+        "GET /v1/consumers?after=billing" => page("mails"),
+        other => Reply::text(500, other),
+    })
+    .await;
+    let text = consumers(&server, &["list"]).await.unwrap();
+    let names: Vec<&str> = text.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(names, ["NAME", "billing", "mails"]);
+    let json = consumers(&server, &["list", "--json"]).await.unwrap();
+    assert_eq!(json.lines().count(), 2, "{json}");
+}
+
+#[tokio::test]
 async fn a_new_consumer_is_described_in_full() {
     let server = one().await;
     let line = "create billing --type account,order --type invoice --event-type opened --id-prefix a --actor x \

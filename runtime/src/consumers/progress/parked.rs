@@ -5,6 +5,12 @@ use serde::{Deserialize, Serialize};
 use super::{LaneKey, Progress};
 use crate::vocabulary::{Millis, Position, RecordedEvent, Version};
 
+/// What share of the room for events from the feed replays have beside it: one in so many.
+const SHARE: usize = 4;
+/// Replayed lanes that are read at a time, and events of each: look-ups in the index, for which a fetch waits.
+const LANES: usize = 16;
+const EVENTS: usize = 64;
+
 /// A parked lane: the event that could not be handled, and all later ones of its aggregate that the feed has come past.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parked {
@@ -50,6 +56,19 @@ pub(in crate::consumers) struct ReplayRead {
     pub(in crate::consumers) lane: LaneKey,
     pub(in crate::consumers) from: Version,
     pub(in crate::consumers) through: Position,
+    /// Most events.
+    pub(in crate::consumers) most: usize,
+}
+
+/// Parked events that are to be left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::consumers) struct Upto {
+    /// Up to this version.
+    pub(in crate::consumers) version: Version,
+    /// Where the last of them is in the log.
+    pub(in crate::consumers) position: Position,
+    /// How many they are.
+    pub(in crate::consumers) events: u64,
 }
 
 /// Why parked events cannot be replayed or skipped.
@@ -138,21 +157,23 @@ impl Progress {
         Ok(())
     }
 
-    /// Leaves out parked events: all of them, or those up to a version, which were so many.
+    /// Leaves out parked events: all of them, or the first ones.
     pub(in crate::consumers) fn skip(
         &mut self,
         lane: &LaneKey,
-        upto: Option<(Version, u64)>,
+        upto: Option<Upto>,
     ) -> Result<(), ParkedRefused> {
         let parked = self.parked.get_mut(lane).ok_or(ParkedRefused::NotParked)?;
         if parked.replaying {
             return Err(ParkedRefused::Replaying);
         }
         match upto {
-            Some((version, skipped)) if skipped < parked.count => {
-                parked.first = parked.first.max(version.plus(1));
+            Some(upto) if upto.version < parked.first => return Ok(()),
+            Some(upto) if upto.position < parked.through => {
+                parked.first = upto.version.plus(1);
                 parked.position = Position(0);
-                parked.count -= skipped;
+                // The filter may have been changed since they were counted.
+                parked.count = parked.count.saturating_sub(upto.events).max(1);
             }
             _ => {
                 self.parked.remove(lane);
@@ -162,8 +183,12 @@ impl Progress {
         Ok(())
     }
 
-    /// What is to be read so that replays go on.
+    /// What is to be read so that replays go on: some lanes at a time, while there is room.
     pub(in crate::consumers) fn wanted_for_replays(&self) -> Vec<ReplayRead> {
+        let room = (self.bounds.events / SHARE)
+            .max(1)
+            .saturating_sub(self.replayed.events);
+        let has_room = self.replayed.bytes < (self.bounds.bytes / SHARE).max(1);
         let wanting = |(lane, replay): (&LaneKey, &Replay)| {
             let parked = self.parked.get(lane)?;
             let is_empty = !self.lanes.contains_key(lane);
@@ -171,9 +196,23 @@ impl Progress {
                 lane: lane.clone(),
                 from: replay.next,
                 through: parked.through,
+                most: EVENTS,
             })
         };
-        self.replays.iter().filter_map(wanting).collect()
+        let lanes = if has_room { room.min(LANES) } else { 0 };
+        let mut reads: Vec<ReplayRead> = self.replays.iter().filter_map(wanting).take(lanes).collect();
+        let each = room / reads.len().max(1);
+        for read in &mut reads {
+            read.most = read.most.min(each);
+        }
+        reads
+    }
+
+    /// Whether what is parked may have the event at this position: which events of the log are of the lane is not known
+    /// before they are read, but they lie between its first and its last.
+    pub(super) fn may_be_parked(&self, position: Position) -> bool {
+        let mut parked = self.parked.values();
+        parked.any(|parked| parked.position <= position && position <= parked.through)
     }
 
     /// Takes a stretch of a history that was wanted. `next` is the version to go on from; none when the end was reached.

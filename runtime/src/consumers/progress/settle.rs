@@ -93,11 +93,16 @@ impl Progress {
             return Err(LeaseRefused::OtherGeneration);
         }
         let Some(item) = self.items.get(&position) else {
-            return Err(if self.undone.contains(&position) {
+            return Err(if self.acked.contains(&position) {
+                LeaseRefused::Settled
+            } else if self.undone.contains(&position) {
                 // Given out by an earlier life of the process, and not read again yet.
                 LeaseRefused::Expired
             } else if self.parked.values().any(|parked| parked.position == position) {
                 LeaseRefused::Parked
+            } else if self.may_be_parked(position) {
+                // Perhaps that one too, and replaying brings it again. Rather that than `already` for what comes again.
+                LeaseRefused::Expired
             } else if position <= self.scanned.max(self.known) {
                 LeaseRefused::Settled
             } else {
@@ -207,6 +212,10 @@ impl Progress {
     fn settle(&mut self, position: Position) {
         self.unlease(position);
         let Some(item) = self.take(position) else { return };
+        self.acked.push_back(position);
+        while self.acked.len() > self.rules.concurrency as usize {
+            self.acked.pop_front();
+        }
         let lane = self.lane_of(&item.event);
         if item.replayed {
             self.replayed(&lane, &item.event);
@@ -219,8 +228,10 @@ impl Progress {
     /// Takes an event out of memory.
     pub(super) fn take(&mut self, position: Position) -> Option<Item> {
         let item = self.items.remove(&position)?;
-        self.bytes = self.bytes.saturating_sub(item.event.payload.len());
-        self.ready.remove(&position);
+        let held = self.held(item.replayed);
+        held.events = held.events.saturating_sub(1);
+        held.bytes = held.bytes.saturating_sub(item.event.payload.len());
+        self.ready.remove(position);
         if let State::Waiting(at) | State::Leased { until: at, .. } = item.state {
             self.due.remove(&(at, position));
         }

@@ -45,21 +45,29 @@ fn names<T>(list: Option<&str>) -> Result<Vec<T>, Problem>
 where
     T: std::str::FromStr<Err = InvalidName>,
 {
-    let names = list.into_iter().flat_map(|list| list.split(','));
+    parsed(list.into_iter().flat_map(|list| list.split(',')))
+}
+
+/// Names, each as it should be.
+pub(in crate::http) fn parsed<'a, T>(names: impl Iterator<Item = &'a str>) -> Result<Vec<T>, Problem>
+where
+    T: std::str::FromStr<Err = InvalidName>,
+{
     Ok(names.map(str::parse).collect::<Result<_, InvalidName>>()?)
 }
 
 fn time(name: &str, text: Option<&str>) -> Result<Option<Millis>, Problem> {
-    let Some(text) = text else {
-        return Ok(None);
-    };
-    if let Some(millis) = parse_rfc3339(text) {
-        return Ok(Some(millis));
-    }
-    let found = shown(text);
-    let detail = format!("`{name}={found}` is not a time of RFC 3339");
     let fix = "write it like `2026-11-21T08:30:00Z` or `2026-11-21T09:30:00.250%2B01:00`: in a query, `+` is a space";
-    Err(Problem::malformed(detail, fix).with("found", found))
+    text.map(|text| time_of(name, text, fix)).transpose()
+}
+
+/// A time, under its name in the request.
+pub(in crate::http) fn time_of(name: &str, text: &str, fix: &str) -> Result<Millis, Problem> {
+    parse_rfc3339(text).ok_or_else(|| {
+        let found = shown(text);
+        let detail = format!("`{name}` is `{found}`, which is not a time of RFC 3339");
+        Problem::malformed(detail, fix).with("found", found)
+    })
 }
 
 /// Checks that a filter is within the limits and can let anything through.

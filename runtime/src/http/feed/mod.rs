@@ -8,9 +8,9 @@ mod place;
 mod stream;
 mod waiting;
 
-pub(super) use criteria::{Criteria, check_filter};
+pub(super) use criteria::{Criteria, check_filter, parsed, time_of};
 pub(super) use form::{Form, last_event_id};
 pub(super) use page::{CAUGHT_UP, PageAnswer, next_target};
 pub(super) use place::{cursor, place, start};
 pub(super) use stream::{Order, answer, subscribe};
-pub(super) use waiting::{Wait, first_event, preference_applied, preferred_wait};
+pub(super) use waiting::{Wait, WaitQuery, first_event, preference_applied, preferred_wait};

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
@@ -17,6 +18,26 @@ use super::{
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// The query of what may wait for a position and takes no other parameters.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct WaitQuery {
+    wait_for: Option<String>,
+    timeout: Option<String>,
+}
+
+impl WaitQuery {
+    /// Waits until the position is readable, where one is named.
+    pub(in crate::http) async fn over(&self, running: &Running, limits: &Limits) -> Result<(), Problem> {
+        Wait::over(self.wait(running, limits)?, running).await
+    }
+
+    /// What is to be waited for.
+    pub(in crate::http) fn wait(&self, running: &Running, limits: &Limits) -> Result<Option<Wait>, Problem> {
+        Wait::of(running, limits, self.wait_for.as_deref(), self.timeout.as_deref())
+    }
+}
 
 /// `wait_for` with its `timeout`.
 #[derive(Debug)]

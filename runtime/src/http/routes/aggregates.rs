@@ -21,7 +21,7 @@ use super::super::{
     document::Object,
     etag::{known_states, version_headers},
     extract::{NoParameters, Path, Query, query},
-    feed::Wait,
+    feed::{Wait, WaitQuery},
     media_type::negotiate,
     problem::{Problem, unknown_aggregate, unknown_type},
 };
@@ -126,20 +126,11 @@ pub(in super::super) async fn state(
     render(&key, &view)
 }
 
-/// What a reader of a state may ask for.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StateQuery {
-    wait_for: Option<String>,
-    timeout: Option<String>,
-}
-
 fn wait(app: &App, running: &Running, uri: &Uri) -> Result<Option<Wait>, Problem> {
     if uri.query().is_none() {
         return Ok(None);
     }
-    let StateQuery { wait_for, timeout } = query(uri)?;
-    Wait::of(running, app.limits(), wait_for.as_deref(), timeout.as_deref())
+    query::<WaitQuery>(uri)?.wait(running, app.limits())
 }
 
 fn render(key: &AggregateKey, view: &StateView) -> Result<Response, Problem> {

@@ -6,6 +6,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
@@ -18,6 +19,7 @@ use super::super::{
     cloudevent::rfc3339,
     consumer_body::{self, DefinitionBody, ResetBody},
     extract::{NoParameters, Path, Query},
+    feed::WaitQuery,
     json_body::JsonBody,
     media_type::negotiate,
     problem::Problem,
@@ -37,34 +39,56 @@ const RESET: JsonBody = JsonBody {
     example: "{\"start\": \"beginning\"}",
 };
 
+/// Consumers of one page: each one that is behind is looked up in the log.
+const PAGE: usize = 100;
+
+/// Which page of the list.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListPage {
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
 /// `GET /v1/consumers`
 pub(super) async fn all(
     running: Running,
-    Query(NoParameters {}): Query<NoParameters>,
+    Query(page): Query<ListPage>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     negotiate(&headers, &["application/json"])?;
-    let asked = running.clone();
+    let after: Option<ConsumerName> = page.after.map(|name| name.parse()).transpose()?;
+    let limit = super::limit_within(PAGE, page.limit)?;
+    let mut names = running.consumers.names_after(after.as_ref(), limit + 1);
+    let more = names.len() > limit;
+    names.truncate(limit);
+    let next = names.last().filter(|_| more).cloned();
     let consumers = super::blocking(move || {
-        let names = asked.consumers.names();
-        let documents = names.iter().map(|name| stand(&asked, name));
+        let documents = names.iter().map(|name| stand(&running, name));
         // One that is deleted in between is none.
         let there = documents.filter(|document| !matches!(document, Err(ConsumerError::Unknown(_))));
         there.collect::<Result<Vec<Value>, ConsumerError>>()
     })
     .await??;
-    Ok(super::json(&json!({ "consumers": consumers })))
+    let mut response = super::json(&json!({ "consumers": consumers }));
+    if let Some(name) = next {
+        let next = format!("/v1/consumers?after={name}&limit={limit}");
+        super::link_next(response.headers_mut(), &next);
+    }
+    Ok(response)
 }
 
 /// `GET /v1/consumers/{name}`
 pub(super) async fn one(
+    State(app): State<App>,
     running: Running,
     path: Path,
-    Query(NoParameters {}): Query<NoParameters>,
+    Query(wait): Query<WaitQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     negotiate(&headers, &["application/json"])?;
     let name: ConsumerName = path.parse("name")?;
+    wait.over(&running, app.limits()).await?;
     respond(StatusCode::OK, running, name).await
 }
 

@@ -23,6 +23,7 @@ use super::super::{
     cloudevent::CloudEvent,
     document::Object,
     extract::{NoParameters, Path, Query},
+    feed::{Wait, WaitQuery},
     json_body::JsonBody,
     media_type::negotiate,
     problem::Problem,
@@ -68,7 +69,7 @@ pub(super) async fn fetch(
     State(app): State<App>,
     running: Running,
     path: Path,
-    Query(NoParameters {}): Query<NoParameters>,
+    Query(wait_for): Query<WaitQuery>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -78,6 +79,13 @@ pub(super) async fn fetch(
         member: member(body.member)?,
         most: batch(body.max)?,
         wait: wait(&app, body.wait_ms.unwrap_or(0))?,
+    };
+    wait_for.over(&running, app.limits()).await?;
+    // Whoever waits takes a place, as a stream does.
+    let _place = if fetch.wait.is_zero() {
+        None
+    } else {
+        Some(running.bus.place()?)
     };
     let delivered = running.consumers.fetch(&name, &fetch).await?;
     let mut document = Vec::with_capacity(delivered.len() * 1_024 + 64);
@@ -261,6 +269,8 @@ fn render(settled: &Settled, done: &str) -> Result<Response, Problem> {
 pub(super) struct StreamQuery {
     member: Option<String>,
     max: Option<u32>,
+    wait_for: Option<String>,
+    timeout: Option<String>,
 }
 
 /// `GET /v1/consumers/{name}/stream`: leases as it sends. What the consumer's concurrency does not allow waits until
@@ -274,6 +284,8 @@ pub(super) async fn stream(
 ) -> Result<Response, Problem> {
     let name: ConsumerName = path.parse("name")?;
     negotiate(&headers, &[EVENT_STREAM])?;
+    let (wait_for, timeout) = (query.wait_for.as_deref(), query.timeout.as_deref());
+    let wait = Wait::of(&running, app.limits(), wait_for, timeout)?;
     let fetch = Fetch {
         member: member(query.member)?,
         most: batch(query.max)?,
@@ -281,6 +293,7 @@ pub(super) async fn stream(
     };
     // An unknown consumer is a problem, not a stream that ends.
     running.consumers.status(&name)?;
+    Wait::over(wait, &running).await?;
     let place = running.bus.place()?;
     let start = Streaming {
         running,

@@ -158,7 +158,11 @@ pub(super) async fn blocking<T: Send + 'static>(
 
 /// The page size asked for, within the limit.
 fn page_limit(app: &App, asked: Option<usize>) -> Result<usize, Problem> {
-    let max = app.limits().page_events;
+    limit_within(app.limits().page_events, asked)
+}
+
+/// The same, within another one.
+fn limit_within(max: usize, asked: Option<usize>) -> Result<usize, Problem> {
     match asked {
         None => Ok(max),
         Some(limit) if (1..=max).contains(&limit) => Ok(limit),

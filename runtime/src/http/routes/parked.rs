@@ -168,7 +168,7 @@ struct ReplayBody {
     all: bool,
 }
 
-/// `POST /v1/consumers/{name}/replay`
+/// `POST /v1/consumers/{name}/replay`. It runs to its end even when the client goes away.
 pub(super) async fn replay(
     State(app): State<App>,
     running: Running,
@@ -192,7 +192,9 @@ pub(super) async fn replay(
             ));
         }
     };
-    let replaying = running.consumers.replay(&name, lane.as_ref()).await?;
+    let (consumers, named) = (running.consumers.clone(), name.clone());
+    let replaying = super::blocking(move || consumers.replay(&named, lane.as_ref())).await??;
+    running.consumers.written_down(&name).await?;
     Ok(super::json(&json!({ "replaying_aggregates": replaying })))
 }
 

@@ -61,6 +61,20 @@ pub trait Intercept: fmt::Debug + Send + Sync + 'static {
         store.snapshot(key, module, at_most)
     }
 
+    /// A read of the feed.
+    ///
+    /// # Errors
+    /// Those of the store, and the test's own.
+    fn feed(
+        &self,
+        store: &MemoryStore,
+        after: Position,
+        filter: &FeedFilter,
+        limit: PageLimit,
+    ) -> Result<FeedPage, ReadError> {
+        store.feed(after, filter, limit)
+    }
+
     /// What consumers have reached, to be kept.
     ///
     /// # Errors
@@ -180,7 +194,7 @@ impl<I: Intercept> EventStore for Intercepted<I> {
         self.store.outcome(key, idem)
     }
     fn feed(&self, after: Position, filter: &FeedFilter, limit: PageLimit) -> Result<FeedPage, ReadError> {
-        self.store.feed(after, filter, limit)
+        self.intercept.feed(&self.store, after, filter, limit)
     }
     fn count(&self, after: Position, filter: &FeedFilter) -> Result<u64, ReadError> {
         self.store.count(after, filter)
