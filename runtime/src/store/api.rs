@@ -111,12 +111,12 @@ pub struct StoredModule {
     pub size_bytes: u64,
 }
 
-/// A row of what consumers have reached. What it means is theirs to know.
+/// A change of a row of what consumers have reached. What it means is theirs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsumerRow {
-    /// Its name, at most 1 KiB.
+    /// Its name.
     pub key: Bytes,
-    /// Its content; none takes the row away.
+    /// Its new content; none takes the row away.
     pub value: Option<Bytes>,
 }
 
@@ -234,11 +234,11 @@ pub trait EventStore: Send + Sync + fmt::Debug {
     /// [`AppendError::Unavailable`], [`AppendError::Full`] or [`AppendError::Unknown`].
     fn save_consumers(&self, rows: &[ConsumerRow]) -> Result<(), AppendError>;
 
-    /// Every row that is kept, by key.
+    /// Every row that is kept, with its content, by name.
     ///
     /// # Errors
     /// [`ReadError`].
-    fn consumer_rows(&self) -> Result<Vec<ConsumerRow>, ReadError>;
+    fn consumer_rows(&self) -> Result<Vec<(Bytes, Bytes)>, ReadError>;
 
     /// A 32-byte key drawn when the log was created, for authenticating disposable files such as compiled code.
     fn cache_key(&self) -> [u8; 32];

@@ -288,7 +288,7 @@ impl EventStore for LocalStore {
         self.shared.meta.save_consumers(rows)
     }
 
-    fn consumer_rows(&self) -> Result<Vec<ConsumerRow>, ReadError> {
+    fn consumer_rows(&self) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
         self.shared.meta.consumer_rows()
     }
 

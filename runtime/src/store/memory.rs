@@ -391,13 +391,10 @@ impl EventStore for MemoryStore {
         Ok(())
     }
 
-    fn consumer_rows(&self) -> Result<Vec<ConsumerRow>, ReadError> {
+    fn consumer_rows(&self) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
         let state = self.shared.read();
-        let row = |(key, value): (&Bytes, &Bytes)| ConsumerRow {
-            key: key.clone(),
-            value: Some(value.clone()),
-        };
-        Ok(state.consumers.iter().map(row).collect())
+        let rows = state.consumers.iter();
+        Ok(rows.map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
     fn cache_key(&self) -> [u8; 32] {

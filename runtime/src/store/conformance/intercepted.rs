@@ -202,7 +202,7 @@ impl<I: Intercept> EventStore for Intercepted<I> {
     fn save_consumers(&self, rows: &[ConsumerRow]) -> Result<(), AppendError> {
         self.intercept.save_consumers(&self.store, rows)
     }
-    fn consumer_rows(&self) -> Result<Vec<ConsumerRow>, ReadError> {
+    fn consumer_rows(&self) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
         self.store.consumer_rows()
     }
     fn module_bytes(&self, digest: &ModuleDigest) -> Result<Option<Bytes>, ReadError> {

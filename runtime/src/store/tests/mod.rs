@@ -1,5 +1,6 @@
 //! Tests that need more than one file of this room.
 
+mod consumers;
 mod counts;
 mod crash;
 mod damage;
