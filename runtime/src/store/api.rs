@@ -81,6 +81,15 @@ pub struct FeedPage {
     pub at_head: bool,
 }
 
+/// How many events a filter wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventCount {
+    /// So many, or at most so many.
+    pub events: u64,
+    /// Whether that is the number.
+    pub is_exact: bool,
+}
+
 /// A saved state. Never trusted over the log, and used only by the module that wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
@@ -178,12 +187,13 @@ pub trait EventStore: Send + Sync + fmt::Debug {
     /// [`ReadError`].
     fn feed(&self, after: Position, filter: &FeedFilter, limit: PageLimit) -> Result<FeedPage, ReadError>;
 
-    /// How many events after a position the filter's types let through. Exact where [`FeedFilter::is_by_kind_alone`];
-    /// any other filter wants at most as many.
+    /// How many events after a position a filter wants. One that is not [`FeedFilter::is_by_kind_alone`] is told how many its
+    /// types let through, which is never exact. It looks at a bounded part of the log, so that the number may be one of at
+    /// most so many with any filter.
     ///
     /// # Errors
     /// [`ReadError`].
-    fn count(&self, after: Position, filter: &FeedFilter) -> Result<u64, ReadError>;
+    fn count(&self, after: Position, filter: &FeedFilter) -> Result<EventCount, ReadError>;
 
     /// The aggregates of a type that have events, by id, after an id.
     ///

@@ -11,8 +11,8 @@ use bytes::Bytes;
 
 use crate::{
     store::{
-        AppendError, CommitListener, Completion, ConsumerRow, Direction, EventStore, FeedFilter, FeedPage,
-        Head, LogIdentity, MemoryStore, PageLimit, Proposal, ReadError, Snapshot, StoredModule,
+        AppendError, CommitListener, Completion, ConsumerRow, Direction, EventCount, EventStore, FeedFilter,
+        FeedPage, Head, LogIdentity, MemoryStore, PageLimit, Proposal, ReadError, Snapshot, StoredModule,
     },
     vocabulary::{
         AggregateId, AggregateKey, AggregateType, Committed, IdempotencyKey, ModuleDigest, Position,
@@ -182,7 +182,7 @@ impl<I: Intercept> EventStore for Intercepted<I> {
     fn feed(&self, after: Position, filter: &FeedFilter, limit: PageLimit) -> Result<FeedPage, ReadError> {
         self.store.feed(after, filter, limit)
     }
-    fn count(&self, after: Position, filter: &FeedFilter) -> Result<u64, ReadError> {
+    fn count(&self, after: Position, filter: &FeedFilter) -> Result<EventCount, ReadError> {
         self.store.count(after, filter)
     }
     fn aggregates(
