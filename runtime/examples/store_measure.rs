@@ -514,6 +514,7 @@ fn kinds(directory: &Path) {
         store
             .count(Position(0), &FeedFilter::default())
             .unwrap()
+            .events
             .to_string()
     };
     took("count, some not indexed yet", &total);
@@ -522,12 +523,17 @@ fn kinds(directory: &Path) {
     let used = wait_for_indexer() - before;
     took("count", &total);
     took("count of one kind", &|| {
-        store.count(Position(0), &of("one-in-1000")).unwrap().to_string()
+        store
+            .count(Position(0), &of("one-in-1000"))
+            .unwrap()
+            .events
+            .to_string()
     });
     took("count from the middle", &|| {
         store
             .count(Position(count / 2 + 77), &of("common-3"))
             .unwrap()
+            .events
             .to_string()
     });
     for wanted in [

@@ -65,7 +65,8 @@ pub(crate) fn measure(bench: &Bench<'_>, facts: &mut Facts) -> Result<Section, F
             "index.redb: the events once more, ordered by aggregate, with the ids that a reader is shown; heads and \
              snapshots; it can be deleted and is built again"
                 .to_owned(),
-            "meta.redb: log id, modules; cache: their machine code; both are the same for any number of events"
+            "meta.redb: log id, modules, what consumers have reached, of whom there are none here; cache: the modules' \
+             machine code; both are the same for any number of events"
                 .to_owned(),
         ],
         json: json!(all),

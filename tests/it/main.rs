@@ -17,6 +17,7 @@ mod consumers_cli;
 mod contract;
 mod crowded;
 mod determinism;
+mod failing_acks;
 mod failing_store;
 mod fan_out;
 mod feed;

@@ -205,17 +205,16 @@ pub(super) enum Kept {
 ///
 /// # Errors
 /// [`ReadError::Damaged`]: its checksum was right, so it was written by a version that writes other rows.
-pub(super) fn read_row(row: &ConsumerRow) -> Result<(ConsumerName, Kept), ReadError> {
+pub(super) fn read_row(key: &[u8], value: &[u8]) -> Result<(ConsumerName, Kept), ReadError> {
     let unknown = || ReadError::Damaged {
         what: format!(
             "the consumers' row `{}`: this version does not read it",
-            row.key.escape_ascii()
+            key.escape_ascii()
         ),
     };
-    let mut parts = row.key.splitn(3, |byte| *byte == 0);
+    let mut parts = key.splitn(3, |byte| *byte == 0);
     let name = parts.next().and_then(|name| std::str::from_utf8(name).ok());
     let name = name.and_then(|name| name.parse().ok()).ok_or_else(unknown)?;
-    let value = row.value.as_deref().unwrap_or_default();
     let kept = match parts.next() {
         Some(PROGRESS) => postcard::from_bytes(value).map(Kept::Progress),
         Some(PARKED) => postcard::from_bytes(value).map(|(lane, parked)| Kept::Parked(lane, parked)),

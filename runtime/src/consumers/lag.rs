@@ -12,7 +12,8 @@ use super::{error::ConsumerError, service::Consumers};
 pub struct Lag {
     /// Events that are neither acknowledged nor parked.
     pub events: u64,
-    /// Whether that is the number; else there are at most so many, since the filter wants more than types say.
+    /// Whether that is the number; else there are at most so many: the filter wants more than types say, or the log was not
+    /// read as far as it would take.
     pub is_exact: bool,
     /// How long ago the oldest of them was recorded, milliseconds, by the wall clock. None when there is none, or when the
     /// next one has not been found yet.
@@ -34,7 +35,7 @@ impl Consumers {
         };
         let behind = self.store.count(after, &filter)?;
         let oldest = match oldest {
-            None if undone + behind > 0 => {
+            None if undone + behind.events > 0 => {
                 let checkpoint = consumer.lock().progress.checkpoint();
                 self.recorded_next(checkpoint, &filter)?
             }
@@ -42,8 +43,8 @@ impl Consumers {
         };
         let now = self.now().wall;
         Ok(Lag {
-            events: undone + behind,
-            is_exact: filter.is_by_kind_alone(),
+            events: undone + behind.events,
+            is_exact: behind.is_exact,
             oldest_ms: oldest.map(|recorded_at| now.saturating_sub(recorded_at)),
         })
     }

@@ -110,8 +110,8 @@ impl Consumers {
 
     fn read_rows(&self) -> Result<BTreeMap<ConsumerName, Rows>, ReadError> {
         let mut rows: BTreeMap<ConsumerName, Rows> = BTreeMap::new();
-        for row in self.store.consumer_rows()? {
-            let (name, kept) = keeper::read_row(&row)?;
+        for (key, value) in self.store.consumer_rows()? {
+            let (name, kept) = keeper::read_row(&key, &value)?;
             let of_consumer = rows.entry(name).or_default();
             match kept {
                 Kept::Progress(record) => of_consumer.record = Some(record),

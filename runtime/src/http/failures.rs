@@ -112,6 +112,9 @@ impl From<ConsumerError> for Problem {
             }
             ConsumerError::Closing => Self::unavailable(detail),
             ConsumerError::NotRead(error) => error.into(),
+            ConsumerError::NotWritten(error @ AppendError::Unknown { .. }) => {
+                Self::from(error).fix("send the same request again: what was acknowledged stays so")
+            }
             ConsumerError::NotWritten(error) => error.into(),
         }
     }

@@ -81,6 +81,15 @@ pub struct FeedPage {
     pub at_head: bool,
 }
 
+/// How many events a filter wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventCount {
+    /// So many, or at most so many.
+    pub events: u64,
+    /// Whether that is the number.
+    pub is_exact: bool,
+}
+
 /// A saved state. Never trusted over the log, and used only by the module that wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
@@ -111,12 +120,12 @@ pub struct StoredModule {
     pub size_bytes: u64,
 }
 
-/// A row of what consumers have reached. What it means is theirs to know.
+/// A change of a row of what consumers have reached. What it means is theirs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsumerRow {
-    /// Its name, at most 1 KiB.
+    /// Its name.
     pub key: Bytes,
-    /// Its content; none takes the row away.
+    /// Its new content; none takes the row away.
     pub value: Option<Bytes>,
 }
 
@@ -178,12 +187,13 @@ pub trait EventStore: Send + Sync + fmt::Debug {
     /// [`ReadError`].
     fn feed(&self, after: Position, filter: &FeedFilter, limit: PageLimit) -> Result<FeedPage, ReadError>;
 
-    /// How many events after a position the filter's types let through. Exact where [`FeedFilter::is_by_kind_alone`];
-    /// any other filter wants at most as many.
+    /// How many events after a position a filter wants. One that is not [`FeedFilter::is_by_kind_alone`] is told how many its
+    /// types let through, which is never exact. It looks at a bounded part of the log, so that the number may be one of at
+    /// most so many with any filter.
     ///
     /// # Errors
     /// [`ReadError`].
-    fn count(&self, after: Position, filter: &FeedFilter) -> Result<u64, ReadError>;
+    fn count(&self, after: Position, filter: &FeedFilter) -> Result<EventCount, ReadError>;
 
     /// The aggregates of a type that have events, by id, after an id.
     ///
@@ -234,11 +244,11 @@ pub trait EventStore: Send + Sync + fmt::Debug {
     /// [`AppendError::Unavailable`], [`AppendError::Full`] or [`AppendError::Unknown`].
     fn save_consumers(&self, rows: &[ConsumerRow]) -> Result<(), AppendError>;
 
-    /// Every row that is kept, by key.
+    /// Every row that is kept, with its content, by name.
     ///
     /// # Errors
     /// [`ReadError`].
-    fn consumer_rows(&self) -> Result<Vec<ConsumerRow>, ReadError>;
+    fn consumer_rows(&self) -> Result<Vec<(Bytes, Bytes)>, ReadError>;
 
     /// A 32-byte key drawn when the log was created, for authenticating disposable files such as compiled code.
     fn cache_key(&self) -> [u8; 32];

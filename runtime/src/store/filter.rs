@@ -124,7 +124,7 @@ impl FeedFilter {
         !self.aggregate_types.is_empty() || !self.event_types.is_empty()
     }
 
-    /// Whether it says more than which types are wanted.
+    /// Whether it says nothing but which types are wanted: then all that its types let through is wanted.
     #[must_use]
     pub fn is_by_kind_alone(&self) -> bool {
         self.id_prefix.is_none() && self.actor.is_none() && self.since.is_none() && self.until.is_none()

@@ -21,8 +21,9 @@ use self::{
     writer::{Prepared, Writer},
 };
 use super::{
-    AppendError, CommitListener, Completion, ConsumerRow, Direction, EventStore, FeedFilter, FeedPage, Head,
-    LogIdentity, OpenError, PageLimit, Proposal, ReadError, Snapshot, StoreOptions, StoredModule,
+    AppendError, CommitListener, Completion, ConsumerRow, Direction, EventCount, EventStore, FeedFilter,
+    FeedPage, Head, LogIdentity, OpenError, PageLimit, Proposal, ReadError, Snapshot, StoreOptions,
+    StoredModule,
     file::DataDirectory,
     format::Malformed,
     index::{Index, IndexError},
@@ -103,12 +104,6 @@ impl LocalStore {
     #[must_use]
     pub fn index_rebuilds(&self) -> u64 {
         self.shared.index.rebuilds()
-    }
-
-    /// How many chunks of the log were read, for whatever reason.
-    #[cfg(test)]
-    pub(super) fn chunk_reads(&self) -> u64 {
-        self.shared.log.chunk_reads()
     }
 }
 
@@ -241,7 +236,7 @@ impl EventStore for LocalStore {
         self.shared.feed(after, filter, limit)
     }
 
-    fn count(&self, after: Position, filter: &FeedFilter) -> Result<u64, ReadError> {
+    fn count(&self, after: Position, filter: &FeedFilter) -> Result<EventCount, ReadError> {
         self.shared.count(after, filter)
     }
 
@@ -288,7 +283,7 @@ impl EventStore for LocalStore {
         self.shared.meta.save_consumers(rows)
     }
 
-    fn consumer_rows(&self) -> Result<Vec<ConsumerRow>, ReadError> {
+    fn consumer_rows(&self) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
         self.shared.meta.consumer_rows()
     }
 

@@ -10,8 +10,8 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    AppendError, CommitListener, Completion, ConsumerRow, Direction, EventStore, FeedFilter, FeedPage, Head,
-    LogIdentity, PageLimit, Proposal, ReadError, Snapshot, StoredModule,
+    AppendError, CommitListener, Completion, ConsumerRow, Direction, EventCount, EventStore, FeedFilter,
+    FeedPage, Head, LogIdentity, PageLimit, Proposal, ReadError, Snapshot, StoredModule,
     listeners::{Listeners, complete},
     queue::{BatchLimit, Engine, Queue, Queued},
     rules::{FailedLives, judge},
@@ -300,7 +300,7 @@ impl EventStore for MemoryStore {
         Ok(page)
     }
 
-    fn count(&self, after: Position, filter: &FeedFilter) -> Result<u64, ReadError> {
+    fn count(&self, after: Position, filter: &FeedFilter) -> Result<EventCount, ReadError> {
         let head = self.last_position();
         let state = self.shared.read();
         let events = state.log.iter().flat_map(|found| found.recorded_events());
@@ -309,7 +309,10 @@ impl EventStore for MemoryStore {
                 && event.position <= head
                 && filter.wants_kind(&event.key.aggregate_type, &event.event_type)
         });
-        Ok(wanted.count() as u64)
+        Ok(EventCount {
+            events: wanted.count() as u64,
+            is_exact: filter.is_by_kind_alone(),
+        })
     }
 
     fn aggregates(
@@ -391,13 +394,10 @@ impl EventStore for MemoryStore {
         Ok(())
     }
 
-    fn consumer_rows(&self) -> Result<Vec<ConsumerRow>, ReadError> {
+    fn consumer_rows(&self) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
         let state = self.shared.read();
-        let row = |(key, value): (&Bytes, &Bytes)| ConsumerRow {
-            key: key.clone(),
-            value: Some(value.clone()),
-        };
-        Ok(state.consumers.iter().map(row).collect())
+        let rows = state.consumers.iter();
+        Ok(rows.map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
     fn cache_key(&self) -> [u8; 32] {

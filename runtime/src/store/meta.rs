@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     AppendError, ConsumerRow, LogIdentity, OpenError, ReadError, StoredModule,
     file::{Database, Fault, Files, Mode},
-    format::{FORMAT, Malformed, Reader, checksum},
+    format::{FORMAT, Malformed, Reader, checksum, seal, unseal},
 };
 use crate::vocabulary::{Epoch, LogId, Manifest, Millis, ModuleDigest};
 
@@ -129,10 +129,7 @@ impl Meta {
         };
         let encoded = postcard::to_stdvec(&record).map_err(|error| unavailable(error.to_string()))?;
         let digest = module.digest.0;
-        let mut value = vec![FORMAT];
-        value.extend_from_slice(&encoded);
-        let crc = checksum([&value[..], &digest]);
-        value.extend_from_slice(&crc.to_be_bytes());
+        let value = seal(with_format(&encoded), &[&digest]);
         let written = self.database.write(|transaction| {
             let mut pieces = transaction.open_table(MODULE_BYTES)?;
             for (number, piece) in (0_u32..).zip(bytes.chunks(PIECE_BYTES)) {
@@ -152,10 +149,8 @@ impl Meta {
         let sealed: Vec<_> = rows
             .iter()
             .map(|row| {
-                (
-                    &row.key,
-                    row.value.as_ref().map(|value| self.seal(&row.key, value)),
-                )
+                let sealed = |content: &Bytes| seal(with_format(content), &[&row.key, self.log_id()]);
+                (&row.key, row.value.as_ref().map(sealed))
             })
             .collect();
         let written = self.database.write(|transaction| {
@@ -179,16 +174,12 @@ impl Meta {
         })
     }
 
-    fn seal(&self, key: &[u8], content: &[u8]) -> Vec<u8> {
-        let mut value = vec![FORMAT];
-        value.extend_from_slice(content);
-        let crc = checksum([&value[..], key, &self.identity.log.log_id.0]);
-        value.extend_from_slice(&crc.to_be_bytes());
-        value
+    fn log_id(&self) -> &[u8] {
+        &self.identity.log.log_id.0
     }
 
-    /// Every row of consumers.
-    pub(super) fn consumer_rows(&self) -> Result<Vec<ConsumerRow>, ReadError> {
+    /// Every row of consumers: its name and its content.
+    pub(super) fn consumer_rows(&self) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
         let what = format!("the consumers' rows in `{FILE}`");
         let rows = self.database.read(|transaction| {
             let table = match transaction.open_table(CONSUMERS) {
@@ -208,26 +199,14 @@ impl Meta {
         });
         let rows = rows.map_err(|fault| read_error(&what, &fault))?;
         let opened = rows.into_iter().map(|(key, value)| {
-            let content = self.unseal(&key, &value).map_err(|error| ReadError::Damaged {
-                what: format!("{what}, `{}`: {error}", key.escape_ascii()),
-            })?;
-            Ok(ConsumerRow {
-                key,
-                value: Some(content),
-            })
+            match unseal(&value, &[&key, self.log_id()]).and_then(of_format) {
+                Ok(content) => Ok((key, value.slice_ref(content))),
+                Err(error) => Err(ReadError::Damaged {
+                    what: format!("{what}, `{}`: {error}", key.escape_ascii()),
+                }),
+            }
         });
         opened.collect()
-    }
-
-    fn unseal(&self, key: &[u8], value: &Bytes) -> Result<Bytes, Malformed> {
-        let (body, crc) = value.split_last_chunk::<4>().ok_or(Malformed("value"))?;
-        if u32::from_be_bytes(*crc) != checksum([body, key, &self.identity.log.log_id.0]) {
-            return Err(Malformed("value: its checksum does not match"));
-        }
-        match body.split_first() {
-            Some((&FORMAT, content)) => Ok(value.slice_ref(content)),
-            _ => Err(Malformed("value: its format is not known here")),
-        }
     }
 
     /// Every module.
@@ -299,6 +278,18 @@ fn append_error(fault: Fault) -> AppendError {
     }
 }
 
+/// A value begins with the format that it is written in.
+fn with_format(content: &[u8]) -> Vec<u8> {
+    [&[FORMAT][..], content].concat()
+}
+
+fn of_format(value: &[u8]) -> Result<&[u8], Malformed> {
+    match value.split_first() {
+        Some((&FORMAT, content)) => Ok(content),
+        _ => Err(Malformed("value: its format is not known here")),
+    }
+}
+
 fn piece_key(digest: &[u8; 32], number: u32) -> Vec<u8> {
     let mut key = digest.to_vec();
     key.extend_from_slice(&number.to_be_bytes());
@@ -324,13 +315,7 @@ fn read_identity(value: &Bytes) -> Result<Identity, Malformed> {
 }
 
 fn read_module(key: &[u8], value: &[u8]) -> Result<StoredModule, Malformed> {
-    let (body, crc) = value.split_last_chunk::<4>().ok_or(Malformed("value"))?;
-    if u32::from_be_bytes(*crc) != checksum([body, key]) {
-        return Err(Malformed("value: its checksum does not match"));
-    }
-    let Some((&FORMAT, encoded)) = body.split_first() else {
-        return Err(Malformed("value: its format is not known here"));
-    };
+    let encoded = unseal(value, &[key]).and_then(of_format)?;
     let record: ModuleRecord = postcard::from_bytes(encoded).map_err(|_| Malformed("value"))?;
     Ok(StoredModule {
         digest: ModuleDigest(key.try_into().map_err(|_| Malformed("key"))?),

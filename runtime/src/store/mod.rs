@@ -25,8 +25,8 @@ pub mod system;
 mod undecided;
 
 pub use api::{
-    CommitListener, Completion, ConsumerRow, Direction, EventStore, FeedPage, Head, LogIdentity, PageLimit,
-    Proposal, Snapshot, StoredModule,
+    CommitListener, Completion, ConsumerRow, Direction, EventCount, EventStore, FeedPage, Head, LogIdentity,
+    PageLimit, Proposal, Snapshot, StoredModule,
 };
 pub use error::{AppendError, OpenError, ReadError};
 pub use filter::FeedFilter;

@@ -11,8 +11,8 @@ use bytes::Bytes;
 
 use crate::{
     store::{
-        AppendError, CommitListener, Completion, ConsumerRow, Direction, EventStore, FeedFilter, FeedPage,
-        Head, LogIdentity, MemoryStore, PageLimit, Proposal, ReadError, Snapshot, StoredModule,
+        AppendError, CommitListener, Completion, ConsumerRow, Direction, EventCount, EventStore, FeedFilter,
+        FeedPage, Head, LogIdentity, MemoryStore, PageLimit, Proposal, ReadError, Snapshot, StoredModule,
     },
     vocabulary::{
         AggregateId, AggregateKey, AggregateType, Committed, IdempotencyKey, ModuleDigest, Position,
@@ -196,7 +196,7 @@ impl<I: Intercept> EventStore for Intercepted<I> {
     fn feed(&self, after: Position, filter: &FeedFilter, limit: PageLimit) -> Result<FeedPage, ReadError> {
         self.intercept.feed(&self.store, after, filter, limit)
     }
-    fn count(&self, after: Position, filter: &FeedFilter) -> Result<u64, ReadError> {
+    fn count(&self, after: Position, filter: &FeedFilter) -> Result<EventCount, ReadError> {
         self.store.count(after, filter)
     }
     fn aggregates(
@@ -216,7 +216,7 @@ impl<I: Intercept> EventStore for Intercepted<I> {
     fn save_consumers(&self, rows: &[ConsumerRow]) -> Result<(), AppendError> {
         self.intercept.save_consumers(&self.store, rows)
     }
-    fn consumer_rows(&self) -> Result<Vec<ConsumerRow>, ReadError> {
+    fn consumer_rows(&self) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
         self.store.consumer_rows()
     }
     fn module_bytes(&self, digest: &ModuleDigest) -> Result<Option<Bytes>, ReadError> {

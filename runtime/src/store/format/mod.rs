@@ -6,6 +6,7 @@ mod frames;
 mod mark;
 mod record;
 mod scan;
+mod sealed;
 
 pub(super) use self::{
     bytes::{Malformed, Reader, Sink},
@@ -14,6 +15,7 @@ pub(super) use self::{
     mark::Mark,
     record::{decode_commit, encode_commit},
     scan::{Hashing, Scan, Walk, aggregate_bytes, aggregate_of, put_text_of, text_of},
+    sealed::{seal, unseal},
 };
 
 /// The newest format of chunks, records and files that this version writes and reads.

@@ -115,7 +115,13 @@ impl Counts {
 
     /// Whether there are events of which it is not known of what kind they are.
     pub(super) fn has_unknown(&self) -> bool {
-        self.0.first().is_some_and(|(kind, _)| *kind == 0)
+        self.unknown() > 0
+    }
+
+    /// How many events there are of which it is not known of what kind they are.
+    pub(super) fn unknown(&self) -> u64 {
+        let first = self.0.first().filter(|(kind, _)| *kind == 0);
+        first.map_or(0, |(_, events)| u64::from(*events))
     }
 
     /// Whether there may be something that is sought.

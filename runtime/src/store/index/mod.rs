@@ -49,7 +49,7 @@ use redb::ReadTransaction;
 pub(super) use self::{
     history::{Page, Span},
     snapshots::Pending,
-    stretches::Stretch,
+    stretches::{Part, Seeking, Stretch},
 };
 use super::{
     Head, LogIdentity, ReadError, StoreOptions,

@@ -12,6 +12,10 @@ use crate::{
 /// Names with a number. The others stand in the blocks themselves; what modules declare is far fewer.
 const NAMES_MAX: usize = 16_384;
 
+/// Pairs with a number, beside those: no block names one, so that they take nothing away from what blocks name. Events of
+/// the others are counted together.
+const PAIRS_MAX: usize = 16_384;
+
 /// What a name is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -38,6 +42,8 @@ pub(super) struct Names {
     numbers: HashMap<Arc<[u8]>, u64>,
     /// The same in the order of the numbers, as they are stored.
     rows: Vec<Arc<[u8]>>,
+    /// How many of them are pairs.
+    pairs: usize,
     /// Over all rows.
     pub(super) crc: u32,
     /// Of each kind, the number that was put last: mostly it is the next one as well.
@@ -81,7 +87,11 @@ impl Names {
             }
             return Ok(*number);
         }
-        if self.len() >= NAMES_MAX {
+        let (used, most) = match kind {
+            Kind::Pair => (self.pairs, PAIRS_MAX),
+            Kind::Command | Kind::Event | Kind::Module => (self.len() - self.pairs, NAMES_MAX),
+        };
+        if used >= most {
             return Ok(0);
         }
         self.add(&row)?;
@@ -106,6 +116,7 @@ impl Names {
             .find(|kind| *kind as u8 == byte)
             .ok_or(Malformed("name"))?;
         self.names.push(read(kind, &mut walk)?);
+        self.pairs += usize::from(kind == Kind::Pair);
         let row: Arc<[u8]> = row.into();
         self.crc = checksum([&self.crc.to_be_bytes()[..], &row]);
         self.rows.push(Arc::clone(&row));
@@ -205,5 +216,28 @@ mod tests {
         assert_eq!(again.crc, names.crc);
         let mut walk = Walk::new(&bytes);
         assert!(again.command(&mut walk).is_err(), "an event type is no command");
+    }
+
+    #[test]
+    fn pairs_and_names_take_no_numbers_from_each_other() {
+        let event = |number: usize| text(&format!("e{number}"));
+        let pair = |number: usize| [text("account"), event(number)].concat();
+        let mut names = Names::default();
+        for number in 0..PAIRS_MAX + 10 {
+            let found = names.number(Kind::Pair, &pair(number)).unwrap();
+            assert_eq!(found > 0, number < PAIRS_MAX, "pair {number}");
+        }
+        // As an index is read that was written so far.
+        let mut again = Names::default();
+        names.rows_from(0).iter().for_each(|row| again.add(row).unwrap());
+        for names in [&mut names, &mut again] {
+            for number in 0..NAMES_MAX + 10 {
+                let found = names.number(Kind::Event, &event(number)).unwrap();
+                assert_eq!(found > 0, number < NAMES_MAX, "event type {number}");
+            }
+            assert_eq!(names.number(Kind::Pair, &pair(PAIRS_MAX)), Ok(0));
+            assert_eq!(names.len(), NAMES_MAX + PAIRS_MAX);
+            assert_eq!(names.pairs().count(), PAIRS_MAX);
+        }
     }
 }

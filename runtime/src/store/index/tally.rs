@@ -17,14 +17,12 @@ pub(super) struct Tally {
     shape: Shape,
     /// The first stretch that has events of the run.
     first: u64,
-    /// Of each stretch, the events of each kind in the order in which the kinds came.
-    stretches: Vec<Vec<u32>>,
-    /// The number of each kind's name.
-    numbers: Vec<u32>,
-    /// Type text | event type text → which of the kinds.
-    kinds: HashMap<Vec<u8>, usize>,
-    /// The kind that was counted last, and how much of it is the aggregate's type.
-    recent: (Vec<u8>, usize, usize),
+    /// Of each stretch, its events by kind: no more kinds than a stretch has events, however many there are.
+    stretches: Vec<Counts>,
+    /// Type text | event type text → the number of its name. Those without a number are not here.
+    kinds: HashMap<Vec<u8>, u32>,
+    /// The kind that was counted last, how much of it is the aggregate's type, and its number.
+    recent: (Vec<u8>, usize, u32),
 }
 
 impl Tally {
@@ -34,7 +32,6 @@ impl Tally {
             shape,
             first: shape.stretch_at(position),
             stretches: Vec::new(),
-            numbers: Vec::new(),
             kinds: HashMap::new(),
             recent: (Vec::new(), 0, 0),
         }
@@ -48,15 +45,10 @@ impl Tally {
             let stretch = self.shape.stretch_at(position) - self.first;
             let stretch = usize::try_from(stretch).map_err(|_| Malformed("run: it is too long"))?;
             if stretch >= self.stretches.len() {
-                self.stretches.resize(stretch + 1, Vec::new());
+                self.stretches.resize(stretch + 1, Counts::default());
             }
             if let Some(counts) = self.stretches.get_mut(stretch) {
-                if kind >= counts.len() {
-                    counts.resize(kind + 1, 0);
-                }
-                if let Some(count) = counts.get_mut(kind) {
-                    *count += 1;
-                }
+                counts.add(kind, 1);
             }
         }
         Ok(())
@@ -67,7 +59,7 @@ impl Tally {
         aggregate_type: &[u8],
         event_type: &[u8],
         names: &mut Names,
-    ) -> Result<usize, Malformed> {
+    ) -> Result<u32, Malformed> {
         let (recent, part, kind) = &self.recent;
         let same = recent.split_at_checked(*part) == Some((aggregate_type, event_type));
         if same && !recent.is_empty() {
@@ -82,31 +74,19 @@ impl Tally {
             Some(kind) => *kind,
             None => {
                 let number = names.number(Kind::Pair, pair)?;
-                self.numbers
-                    .push(u32::try_from(number).map_err(|_| Malformed("name: its number"))?);
-                let kind = self.numbers.len() - 1;
-                self.kinds.insert(pair.clone(), kind);
-                kind
+                let number = u32::try_from(number).map_err(|_| Malformed("name: its number"))?;
+                if number > 0 {
+                    self.kinds.insert(pair.clone(), number);
+                }
+                number
             }
         };
         Ok(*recent)
     }
 
     /// Of each stretch, how many events of the run are of which kind.
-    pub(super) fn counts(&self) -> Vec<Counts> {
-        let of_stretch = |stretch: &Vec<u32>| {
-            let mut counts = Counts::default();
-            for (number, events) in self
-                .numbers
-                .iter()
-                .zip(stretch)
-                .filter(|(_, events)| **events > 0)
-            {
-                counts.add(*number, *events);
-            }
-            counts
-        };
-        self.stretches.iter().map(of_stretch).collect()
+    pub(super) fn counts(&self) -> &[Counts] {
+        &self.stretches
     }
 
     /// The chunks that hold the first position of each stretch that begins in the run.

@@ -1,5 +1,5 @@
-//! The values of the index but for the blocks, whose checksums are in the directories. Each ends with a CRC-32C over
-//! itself, its key and the log id, so that no value passes for another one's.
+//! The values of the index but for the blocks, whose checksums are in the directories. Each is sealed with its key and the
+//! log id.
 //!
 //! ```text
 //! snapshot   recorded at number | state version number | state bytes
@@ -10,27 +10,19 @@ use bytes::Bytes;
 use crate::{
     store::{
         Snapshot,
-        format::{Malformed, Reader, Sink, checksum},
+        format::{self, Malformed, Reader, Sink},
     },
     vocabulary::{AggregateKey, LogId, ModuleDigest, Version},
 };
 
 /// Closes a value with its checksum.
-pub(super) fn seal(mut value: Vec<u8>, key: &[u8], log_id: LogId) -> Vec<u8> {
-    let crc = checksum([&value[..], key, &log_id.0]);
-    value.extend_from_slice(&crc.to_be_bytes());
-    value
+pub(super) fn seal(value: Vec<u8>, key: &[u8], log_id: LogId) -> Vec<u8> {
+    format::seal(value, &[key, &log_id.0])
 }
 
 /// Checks a value and takes its checksum off.
 pub(super) fn unseal(value: &[u8], key: &[u8], log_id: LogId) -> Result<Bytes, Malformed> {
-    let (value, crc) = value
-        .split_last_chunk::<4>()
-        .ok_or(Malformed("value: it is too short"))?;
-    if u32::from_be_bytes(*crc) != checksum([value, key, &log_id.0]) {
-        return Err(Malformed("value: its checksum does not match"));
-    }
-    Ok(Bytes::copy_from_slice(value))
+    format::unseal(value, &[key, &log_id.0]).map(Bytes::copy_from_slice)
 }
 
 pub(super) fn put_snapshot(snapshot: &Snapshot) -> Vec<u8> {

@@ -103,7 +103,7 @@ impl Core {
             self.write(state, |transaction| slice.write(transaction))?;
         }
         let reached = Edge::from(segment.after);
-        let kinds = state.kinds.with(&tally.counts(), &tally.chunks(segment), reached);
+        let kinds = state.kinds.with(tally.counts(), &tally.chunks(segment), reached);
         let (kinds, rows) = kinds.map_err(damaged)?;
         let mut manifest = state.manifest.clone();
         manifest.next_run += 1;

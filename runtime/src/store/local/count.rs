@@ -1,22 +1,29 @@
-//! How many events there are.
-
-use std::ops::Range;
+//! How many events there are. The index knows it but for what is newer, and for the stretch that a count begins in; where
+//! names have run out, and only there, it may be more than is read for a count.
 
 use super::{Shared, feed::unreadable_chunk};
 use crate::{
-    store::{FeedFilter, ReadError},
+    store::{EventCount, FeedFilter, ReadError, index::Part},
     vocabulary::Position,
 };
 
+/// How much of the log one count reads.
+const READ_BYTES: usize = 4 << 20;
+/// Positions that it reads: beyond, the rows of the index are not looked at one by one either.
+const READ_EVENTS: u64 = 65_536;
+
 impl Shared {
-    pub(super) fn count(&self, after: Position, filter: &FeedFilter) -> Result<u64, ReadError> {
+    pub(super) fn count(&self, after: Position, filter: &FeedFilter) -> Result<EventCount, ReadError> {
         let from = after.0.saturating_add(1);
         // Taken first: whatever goes from here to the index meanwhile is seen in both, and counted in the index.
         let fresh = self.overlay.pages();
-        let counted = self.indexed(|index| index.count(from, filter))?;
-        let mut events = counted.events;
-        for positions in counted.unknown {
-            events += self.count_in_log(positions, filter)?;
+        let counted = self.indexed(|index| index.count(from, filter, READ_EVENTS))?;
+        let (mut events, mut unread) = (counted.events, counted.unread);
+        let mut room = READ_BYTES;
+        for part in &counted.parts {
+            let (found, left) = self.count_part(part, filter, &mut room)?;
+            events += found;
+            unread += left;
         }
         let rest = from.max(counted.reached)..u64::MAX;
         for pages in fresh {
@@ -28,28 +35,43 @@ impl Shared {
                 what: format!("the newest commits: {error}"),
             })?;
         }
-        Ok(events)
+        Ok(EventCount {
+            events: events + unread,
+            is_exact: unread == 0 && filter.is_by_kind_alone(),
+        })
     }
 
-    /// Counts a part of a stretch of the index.
-    fn count_in_log(&self, positions: Range<u64>, filter: &FeedFilter) -> Result<u64, ReadError> {
+    /// Counts a part of the log while there is room for chunks: how many there are as far as it was read, and how many there
+    /// may be in the rest.
+    fn count_part(
+        &self,
+        part: &Part,
+        filter: &FeedFilter,
+        room: &mut usize,
+    ) -> Result<(u64, u64), ReadError> {
+        let positions = &part.positions;
         let end = self.log.end();
+        let (mut at, mut number) = (positions.start, part.chunk);
         let mut events = 0;
-        let mut chunk = if positions.is_empty() {
-            None
-        } else {
-            self.log.chunk_at(positions.start)?
-        };
-        while let Some(current) = chunk {
-            let behind = current
+        while at < positions.end && *room > 0 {
+            let chunk = match number {
+                Some(number) if number < end.chunk => Some(self.log.chunk(number)?),
+                Some(_) => None,
+                None => self.log.chunk_at(at)?,
+            };
+            let Some(chunk) = chunk else {
+                return Ok((events, 0));
+            };
+            *room = room.saturating_sub(chunk.body_bytes());
+            let behind = chunk
                 .look(|first_position, scan| {
-                    events += filter.count_of(scan, first_position, &positions)?;
+                    events += filter.count_of(scan, first_position, positions)?;
                     Ok(())
                 })
-                .map_err(|error| unreadable_chunk(&current, &error))?;
-            let goes_on = behind.position < positions.end && behind.chunk < end.chunk;
-            chunk = goes_on.then(|| self.log.chunk(behind.chunk)).transpose()?;
+                .map_err(|error| unreadable_chunk(&chunk, &error))?;
+            (at, number) = (behind.position, Some(behind.chunk));
         }
-        Ok(events)
+        let left = positions.end.saturating_sub(at);
+        Ok((events, left.min(part.at_most.saturating_sub(events))))
     }
 }

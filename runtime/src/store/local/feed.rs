@@ -5,7 +5,7 @@ use crate::{
     store::{
         FeedFilter, FeedPage, PageLimit, ReadError,
         format::{Chunk, Malformed, Mark},
-        index::Stretch,
+        index::{Seeking, Stretch},
     },
     vocabulary::{Position, RecordedEvent},
 };
@@ -21,6 +21,7 @@ impl Shared {
         limit: PageLimit,
     ) -> Result<FeedPage, ReadError> {
         let end = self.log.end();
+        let seeking = Seeking::new(filter);
         let mut page = Page::new(after, filter, limit);
         let mut at = after.0.saturating_add(1);
         // The chunk that holds the position, when it is known, and where the index is to be asked again.
@@ -28,7 +29,11 @@ impl Shared {
         let mut looked_at = 0;
         while at < end.position && looked_at < STRETCH_BYTES {
             if at >= until {
-                let stretch = self.stretch(at, filter);
+                let stretch = if filter.names_types() {
+                    self.stretch(at, &seeking)
+                } else {
+                    Stretch::rest(at)
+                };
                 if stretch.from > at || chunk.is_none() {
                     chunk = stretch.chunk;
                 }
@@ -55,12 +60,9 @@ impl Shared {
         })
     }
 
-    /// Where the next events may be that a filter wants. Without the index that is right here.
-    fn stretch(&self, position: u64, filter: &FeedFilter) -> Stretch {
-        if !filter.names_types() {
-            return Stretch::rest(position);
-        }
-        self.index.stretch(position, filter).unwrap_or_else(|error| {
+    /// Where the next events may be that are sought. Without the index that is right here.
+    fn stretch(&self, position: u64, seeking: &Seeking<'_>) -> Stretch {
+        self.index.stretch(position, seeking).unwrap_or_else(|error| {
             tracing::debug!(?error, "a feed goes on without the index");
             self.overlay.nudge();
             Stretch::rest(position)

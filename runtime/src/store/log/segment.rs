@@ -43,8 +43,6 @@ pub(super) struct Segment {
     has_grown: AtomicBool,
     /// First position → chunk, where a reader has been.
     hints: Mutex<BTreeMap<u64, u64>>,
-    /// Chunks that were read.
-    reads: AtomicU64,
 }
 
 /// What was found instead of a chunk.
@@ -122,7 +120,6 @@ impl Segment {
             file_bytes: AtomicU64::new(0),
             has_grown: AtomicBool::new(false),
             hints: Mutex::default(),
-            reads: AtomicU64::new(0),
         })
     }
 
@@ -137,7 +134,6 @@ impl Segment {
             file_bytes: AtomicU64::new(self.file_bytes()),
             has_grown: AtomicBool::new(false),
             hints: Mutex::default(),
-            reads: AtomicU64::new(0),
         }
     }
 
@@ -186,12 +182,6 @@ impl Segment {
         bytes >= segment_bytes || (bytes >= segment_bytes / 2 && self.has_grown.load(Ordering::Acquire))
     }
 
-    /// How many chunks were read.
-    #[cfg(test)]
-    pub(super) fn reads(&self) -> u64 {
-        self.reads.load(Ordering::Relaxed)
-    }
-
     fn file_bytes(&self) -> u64 {
         self.file_bytes.load(Ordering::Acquire)
     }
@@ -213,7 +203,8 @@ impl Segment {
 
     /// A chunk by its number.
     pub(super) fn chunk(&self, number: u64) -> Result<Chunk, ReadError> {
-        self.reads.fetch_add(1, Ordering::Relaxed);
+        #[cfg(test)]
+        super::CHUNK_READS.set(super::CHUNK_READS.get() + 1);
         let what = || format!("chunk {number} in `{}`", self.database.name());
         let bytes = self
             .database

@@ -32,6 +32,9 @@ fn closed_disk(options: &StoreOptions) -> (Disk, Ledger) {
             &store,
             vec![commit(&target, head, Some(&format!("k-{round}")), events)],
         );
+        if round % 10 == 9 {
+            ledger.save_rows(&store).unwrap();
+        }
     }
     assert_eq!(ledger.acked.len(), 40);
     store.close();
@@ -79,6 +82,10 @@ fn right_or_error(store: &LocalStore, ledger: &Ledger) -> Result<u32, String> {
         }
     }
     errors += right_by_kind(store, &events)?;
+    match store.consumer_rows() {
+        Ok(rows) => ledger.check_rows(&rows)?,
+        Err(_) => errors += 1,
+    }
     let mut after = Position(0);
     let small = PageLimit {
         events: 5,
@@ -116,8 +123,8 @@ fn right_by_kind(store: &LocalStore, events: &[RecordedEvent]) -> Result<u32, St
             .cloned()
             .collect();
         match store.count(Position(0), &filter) {
-            Ok(found) if found == expected.len() as u64 => {}
-            Ok(found) => return Err(format!("{found} events are {name}")),
+            Ok(found) if found.is_exact && found.events == expected.len() as u64 => {}
+            Ok(found) => return Err(format!("{found:?} are {name}")),
             Err(_) => errors += 1,
         }
         match store.feed(Position(0), &filter, PLENTY) {
@@ -156,9 +163,11 @@ fn stale_pages_are_never_served() {
             let one = next(&store, &format!("a{}", round % 3), &format!("{part}-{round}"));
             ledger.send(&store, vec![one]);
         }
+        ledger.save_rows(&store).unwrap();
         store.close();
         if part == 1 {
-            older = Some(["log/00000001.redb", "index.redb"].map(|name| (name, disk.bytes(name))));
+            let names = ["log/00000001.redb", "index.redb", "meta.redb"];
+            older = Some(names.map(|name| (name, disk.bytes(name))));
         }
     }
     let (mut pages, mut refused, mut errors) = (0, 0, 0);
@@ -166,7 +175,10 @@ fn stale_pages_are_never_served() {
         let bytes = disk.bytes(name);
         for start in (0..bytes.len().min(older.len())).step_by(4096) {
             let page = start..(start + 4096).min(bytes.len());
-            if bytes[page.clone()] == older[page.clone()] {
+            // The first page of `meta.redb` says which rows there are, and nothing beside it knows better: an older one leads
+            // to rows as they were, all of one call, from which events are delivered once more.
+            let is_root = name == "meta.redb" && start == 0;
+            if is_root || bytes[page.clone()] == older[page.clone()] {
                 continue;
             }
             let mut stale = bytes.clone();

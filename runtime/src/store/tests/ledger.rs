@@ -6,11 +6,13 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+
 use super::disk::Disk;
 use crate::{
     store::{
-        AppendError, Direction, EventStore, FeedFilter, LocalStore, OpenError, PageLimit, Proposal,
-        StoreOptions, file::DataDirectory,
+        AppendError, ConsumerRow, Direction, EventStore, FeedFilter, LocalStore, OpenError, PageLimit,
+        Proposal, StoreOptions, file::DataDirectory,
     },
     vocabulary::{AggregateKey, Commit, Committed, LaneEpoch, Position, RecordedEvent, Version},
 };
@@ -19,6 +21,10 @@ const PLENTY: PageLimit = PageLimit {
     events: 10_000,
     bytes: 1 << 30,
 };
+
+/// The rows of two consumers, which are always saved together. Each fills most of a page.
+const ROWS: [&[u8]; 2] = [b"billing\0progress", b"mail\0progress"];
+const ROW_BYTES: usize = 3_200;
 
 /// Opens the store that is on a disk.
 pub(super) fn open(disk: &Disk, options: &StoreOptions) -> Result<LocalStore, OpenError> {
@@ -33,7 +39,12 @@ pub(super) struct Ledger {
     pub(super) open: Vec<Commit>,
     /// Refused for certain: must not be there.
     pub(super) refused: Vec<Commit>,
+    /// What the consumers' rows say for certain; none before the first was saved.
+    pub(super) rows: Option<u64>,
+    /// What they may say instead: saved, and not known to be written.
+    pub(super) rows_open: Vec<u64>,
     life: u64,
+    saves: u64,
 }
 
 impl Ledger {
@@ -89,6 +100,46 @@ impl Ledger {
             .collect()
     }
 
+    /// Saves the consumers' rows with a number that they have not had, and notes the answer.
+    pub(super) fn save_rows(&mut self, store: &dyn EventStore) -> Result<(), AppendError> {
+        self.saves += 1;
+        let number = self.saves;
+        let rows = ROWS.map(|key| ConsumerRow {
+            key: Bytes::from_static(key),
+            value: Some(Bytes::from(number.to_be_bytes().repeat(ROW_BYTES / 8))),
+        });
+        let saved = store.save_consumers(&rows);
+        match &saved {
+            Ok(()) => {
+                self.rows = Some(number);
+                self.rows_open.clear();
+            }
+            Err(AppendError::Unknown { .. }) => self.rows_open.push(number),
+            Err(_) => {}
+        }
+        saved
+    }
+
+    /// Whether the consumers' rows, as they were read, are those of one call: of the last that was answered, or of a later
+    /// one of which it is not known.
+    pub(super) fn check_rows(&self, rows: &[(Bytes, Bytes)]) -> Result<(), String> {
+        let found: Vec<_> = rows.iter().map(|(key, _)| key.as_ref()).collect();
+        let number = match rows {
+            [] => None,
+            [(_, first), ..] if found == ROWS && rows.iter().all(|(_, value)| value == first) => {
+                first.first_chunk().map(|number| u64::from_be_bytes(*number))
+            }
+            _ => return Err(format!("rows of {found:?}, or not of one call")),
+        };
+        if number == self.rows || number.is_some_and(|number| self.rows_open.contains(&number)) {
+            return Ok(());
+        }
+        let (known, open) = (self.rows, &self.rows_open);
+        Err(format!(
+            "the rows are {number:?}, and should be {known:?} or of {open:?}"
+        ))
+    }
+
     /// Compares a store with what the client knows.
     pub(super) fn check(&self, store: &dyn EventStore) -> Result<(), String> {
         let feed = read_feed(store)?;
@@ -137,6 +188,8 @@ impl Ledger {
                 feed.len()
             ));
         }
+        let rows = store.consumer_rows().map_err(|error| error.to_string())?;
+        self.check_rows(&rows)?;
         check_histories(store, &feed, self)
     }
 }

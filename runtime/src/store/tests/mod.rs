@@ -1,5 +1,7 @@
 //! Tests that need more than one file of this room.
 
+mod consumers;
+mod count;
 mod counts;
 mod crash;
 mod damage;
