@@ -1,6 +1,8 @@
 //! Webhooks: what a receiver gets, whatever it does with it, and that nobody else notices.
 
+mod gone;
 mod hostile;
+mod operator;
 mod refused;
 mod secrets;
 mod tls;
@@ -10,7 +12,7 @@ use std::{collections::BTreeMap, net::SocketAddr, process::Command, time::Durati
 use annals::vocabulary::Limits;
 use annals_tests::{
     artifacts, guests,
-    http::Connection,
+    http::{Connection, SseStream},
     receiver::{Answer, Posted, Receiver, TAKEN, wait_until},
     server::{Api, Process, TestServer},
 };
@@ -264,6 +266,44 @@ fn a_poison_event_stops_only_its_aggregate() {
         shown(&server, "billing")["parked"],
         json!({ "aggregates": 1, "events": 10 })
     );
+}
+
+#[test]
+fn poison_events_are_parked_although_nothing_succeeds() {
+    // Many attempts of one; so many at a time that the circuit would open; so many that it does.
+    for (poison, attempts, failures) in [(1, 20, 10), (3, 5, 10), (3, 5, 3)] {
+        let receiver = Receiver::start(move |_, posted| {
+            let subject = posted.events()[0]["subject"].as_str().unwrap().to_owned();
+            let number: usize = subject[1..].parse().unwrap();
+            if number < poison {
+                Answer::Status(422, "", "not this one")
+            } else {
+                TAKEN
+            }
+        });
+        let limits = Limits {
+            webhook_failures: failures,
+            ..soon()
+        };
+        let server = counter(limits, &[&receiver]);
+        let webhook = json!({ "url": receiver.url("/") });
+        put(
+            &server,
+            "billing",
+            &json!({ "webhook": webhook, "retry": retry(attempts) }),
+        );
+        add(server.address(), turns(poison, 2));
+        wait_for_all(&server, "billing");
+        let parked = json!({ "aggregates": poison, "events": 2 * poison });
+        assert_eq!(shown(&server, "billing")["parked"], parked);
+        assert_eq!(receiver.requests().len(), poison * attempts as usize);
+        add(server.address(), turns(10, 2));
+        wait_for_all(&server, "billing");
+        let places = places(&receiver.requests());
+        let last = in_order(&places);
+        assert_eq!((last.len(), last["c9"]), (10, 2));
+        assert_eq!(shown(&server, "billing")["parked"]["aggregates"], poison);
+    }
 }
 
 #[test]
