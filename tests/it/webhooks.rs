@@ -1,5 +1,6 @@
 //! Webhooks: what a receiver gets, whatever it does with it, and that nobody else notices.
 
+mod bounds;
 mod gone;
 mod hostile;
 mod operator;
