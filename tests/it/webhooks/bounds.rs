@@ -1,11 +1,6 @@
 //! Limits of webhooks that nothing else comes near.
 
-use std::{
-    net::TcpListener,
-    path::Path,
-    sync::{Arc, Mutex},
-    time::Instant,
-};
+use std::{net::TcpListener, path::Path, time::Instant};
 
 use super::*;
 

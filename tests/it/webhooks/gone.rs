@@ -1,9 +1,6 @@
 //! A receiver that wants nothing any more, while that cannot be written down.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use annals::{
     bus::Bus,

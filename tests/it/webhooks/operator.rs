@@ -1,9 +1,6 @@
 //! What an operator does about a webhook has its effect at once, and none that nobody wanted.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 
