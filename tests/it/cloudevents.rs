@@ -7,11 +7,12 @@ use std::{
     process::{Command, Stdio},
 };
 
-use annals::vocabulary::{Clock, SystemClock};
+use annals::vocabulary::{Clock, Limits, SystemClock};
 use annals_tests::{
     absent::skip,
     artifacts, guests,
     http::{Response, SseStream},
+    receiver::{Receiver, wait_until},
     server::{Api, TestServer},
 };
 use serde_json::{Value, json};
@@ -62,9 +63,11 @@ fn an_sdk_that_others_wrote_reads_every_event() {
         return;
     };
     let begun = SystemClock.now();
-    let server = TestServer::start();
+    let receiver = Receiver::willing();
+    let server = TestServer::with_webhooks(Limits::default(), &[receiver.host()]);
     let mut sent = happenings(&server);
     sent.extend(read_every_way(&server));
+    sent.extend(posted(&server, &receiver));
     let range = begun..=SystemClock.now();
     let understood = understand(&python, &sent);
     let mut by_id: BTreeMap<&str, (&Sent, BTreeSet<&str>)> = BTreeMap::new();
@@ -79,7 +82,7 @@ fn an_sdk_that_others_wrote_reads_every_event() {
     }
     assert_eq!(by_id.len(), 5);
     let everywhere = by_id.values().map(|(_, forms)| forms.len()).min().unwrap();
-    assert!(everywhere >= 5, "an event was not read in every way");
+    assert!(everywhere >= 7, "an event was not read in every way");
 }
 
 /// Events with and without every optional attribute, of modules that write JSON and of one that does not.
@@ -218,6 +221,30 @@ fn delivered(server: &TestServer, count: usize) -> Vec<Value> {
         events.extend(batch.into_iter().map(|delivered| delivered["event"].clone()));
     }
     events
+}
+
+/// What receivers are posted, alone and in batches.
+fn posted(server: &TestServer, receiver: &Receiver) -> Vec<Sent> {
+    let mut sent = Vec::new();
+    for (form, mode, media_type) in [
+        ("webhook", "event", "application/cloudevents+json"),
+        ("webhook batch", "batch", "application/cloudevents-batch+json"),
+    ] {
+        let before = receiver.requests().len();
+        let definition = json!({ "webhook": { "url": receiver.url("/"), "mode": mode } }).to_string();
+        let path = format!("/v1/consumers/{mode}");
+        let headers = [("content-type", "application/json")];
+        let created = server.request("PUT", &path, &headers, definition.as_bytes());
+        assert_eq!(created.status, 201, "{}", created.text());
+        wait_until("all to be posted", || {
+            server.get(&path).ok()["lag"]["events"] == 0
+        });
+        for posted in receiver.requests().split_off(before) {
+            assert_eq!(posted.header("content-type"), media_type);
+            sent.extend(posted.events().into_iter().map(|event| Sent { form, event }));
+        }
+    }
+    sent
 }
 
 /// What the SDK makes of them.

@@ -5,6 +5,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use annals::vocabulary::Limits;
 use annals_tests::{
     artifacts, guests,
     server::{Api, TestServer},
@@ -322,4 +323,39 @@ fn wrong_values_are_told_with_the_fix() {
             "{arguments}: {told}"
         );
     }
+}
+
+#[test]
+fn a_webhook_has_options_and_is_not_taken_away_quietly() {
+    let server = TestServer::with_webhooks(Limits::default(), &["127.0.0.1:9".to_owned()]);
+    let cli = Cli { server };
+    let url = "http://127.0.0.1:9/";
+    cli.text(&format!(
+        "create billing --webhook {url} --webhook-requests 3 --webhook-timeout 2"
+    ));
+    let (out, _) = cli.text("show billing");
+    assert!(out.contains("3 requests at a time, each within 2 s"), "{out}");
+    let given = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let (out, err) = texts(&cli.run("rotate-secret billing --secret-file -", &format!("{given}\n")));
+    assert!(
+        out.contains("signs with the given secret") && !(out + &err).contains(given),
+        "{err}"
+    );
+    let (made, _) = cli.text("rotate-secret billing");
+    assert!(made.starts_with("whsec_") && !made.contains(given), "{made}");
+    let (_, err) = cli.text(&format!("create billing --webhook {url} --batch 50"));
+    for line in [
+        "-- batch is 50; it was 100",
+        "-- webhook.requests is 8; it was 3",
+        "-- webhook.timeout_ms is 10000; it was 2000",
+    ] {
+        assert!(err.contains(line), "{err}");
+    }
+    let (_, err) = cli.text("create billing --batch 50");
+    assert!(
+        err.contains(&format!("its webhook \"{url}\" is taken away")),
+        "{err}"
+    );
+    let refused = cli.run("create billing --webhook https://example.com/", "");
+    assert_eq!(refused.status.code(), Some(7));
 }

@@ -1,16 +1,25 @@
 //! Webhooks: what a receiver gets, whatever it does with it, and that nobody else notices.
 
+mod bounds;
+mod gone;
 mod hostile;
+mod operator;
 mod refused;
 mod secrets;
 mod tls;
 
-use std::{collections::BTreeMap, net::SocketAddr, process::Command, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    process::Command,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use annals::vocabulary::Limits;
 use annals_tests::{
     artifacts, guests,
-    http::Connection,
+    http::{Connection, SseStream},
     receiver::{Answer, Posted, Receiver, TAKEN, wait_until},
     server::{Api, Process, TestServer},
 };
@@ -148,8 +157,11 @@ fn events_come_signed_and_in_order() {
 
 #[test]
 fn batches_come_as_batches() {
-    let receiver = Receiver::start(|number, _| {
+    let failed: Arc<Mutex<Vec<Posted>>> = Arc::default();
+    let failing = Arc::clone(&failed);
+    let receiver = Receiver::start(move |number, posted| {
         if number == 0 {
+            failing.lock().unwrap().push(posted.clone());
             Answer::Status(500, "", "")
         } else {
             TAKEN
@@ -165,8 +177,8 @@ fn batches_come_as_batches() {
     );
     wait_for_all(&server, "billing");
     let requests = receiver.requests();
-    let first = requests[0].events().len();
-    assert_eq!(first, 10);
+    let failed = places(&failed.lock().unwrap());
+    assert_eq!(failed.len(), 10);
     for posted in &requests {
         assert!(posted.is_signed_with(created["webhook"]["secret"].as_str().unwrap()));
         assert_eq!(
@@ -176,7 +188,6 @@ fn batches_come_as_batches() {
         assert!(posted.header("webhook-id").starts_with("batch_"));
     }
     // What failed together is sent again one by one.
-    let failed = places(&requests[..1]);
     for place in &failed {
         let alone = requests
             .iter()
@@ -184,7 +195,7 @@ fn batches_come_as_batches() {
         assert_eq!(alone.count(), 1, "{place:?}");
     }
     let places = places(&requests);
-    assert_eq!(places.len(), 120 + first);
+    assert_eq!(places.len(), 120 + failed.len());
     assert!(in_order(&places).values().all(|last| *last == 3));
 }
 
@@ -264,6 +275,44 @@ fn a_poison_event_stops_only_its_aggregate() {
         shown(&server, "billing")["parked"],
         json!({ "aggregates": 1, "events": 10 })
     );
+}
+
+#[test]
+fn poison_events_are_parked_although_nothing_succeeds() {
+    // Many attempts of one; so many at a time that the circuit would open; so many that it does.
+    for (poison, attempts, failures) in [(1, 20, 10), (3, 5, 10), (3, 5, 3)] {
+        let receiver = Receiver::start(move |_, posted| {
+            let subject = posted.events()[0]["subject"].as_str().unwrap().to_owned();
+            let number: usize = subject[1..].parse().unwrap();
+            if number < poison {
+                Answer::Status(422, "", "not this one")
+            } else {
+                TAKEN
+            }
+        });
+        let limits = Limits {
+            webhook_failures: failures,
+            ..soon()
+        };
+        let server = counter(limits, &[&receiver]);
+        let webhook = json!({ "url": receiver.url("/") });
+        put(
+            &server,
+            "billing",
+            &json!({ "webhook": webhook, "retry": retry(attempts) }),
+        );
+        add(server.address(), turns(poison, 2));
+        wait_for_all(&server, "billing");
+        let parked = json!({ "aggregates": poison, "events": 2 * poison });
+        assert_eq!(shown(&server, "billing")["parked"], parked);
+        assert_eq!(receiver.requests().len(), poison * attempts as usize);
+        add(server.address(), turns(10, 2));
+        wait_for_all(&server, "billing");
+        let places = places(&receiver.requests());
+        let last = in_order(&places);
+        assert_eq!((last.len(), last["c9"]), (10, 2));
+        assert_eq!(shown(&server, "billing")["parked"]["aggregates"], poison);
+    }
 }
 
 #[test]

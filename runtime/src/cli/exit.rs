@@ -51,7 +51,7 @@ impl Exit {
         ),
         (
             Self::Refused,
-            "the server refused the input (400, 409, 413, 415, other 422)",
+            "the server refused the input (400, 403, 409, 413, 415, other 422)",
         ),
         (
             Self::Busy,
@@ -118,6 +118,7 @@ mod tests {
             (400, "malformed-command", 7),
             (400, "bad-cursor", 7),
             (400, "oversized-filter", 7),
+            (403, "webhook-not-allowed", 7),
             (404, "unknown-type", 4),
             (404, "unknown-command", 4),
             (405, "method-not-allowed", 7),

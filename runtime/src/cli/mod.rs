@@ -79,8 +79,8 @@ fn run(cli: Cli, out: &mut Out<'_>) -> Result<(), CliError> {
         Command::Events(args) => block_on(events::run(&global.client(), &args, out)),
         Command::Types(args) => block_on(lists::types(&global.client(), &args, out)),
         Command::Consumers(args) => {
-            let leases = args.leases()?;
-            block_on(consumers::run(&global.client(), &args, &leases, out))
+            let given = args.given()?;
+            block_on(consumers::run(&global.client(), &args, &given, out))
         }
         Command::Modules => block_on(lists::modules(&global.client(), out)),
         Command::Demo(args) => demo::run(&args, out),

@@ -12,6 +12,7 @@ use super::{
     error::ClientError,
     link,
     transport::{Call, Client},
+    webhooks::{ConsumerWebhook, WebhookSettings},
 };
 use crate::vocabulary::Millis;
 
@@ -43,16 +44,6 @@ pub struct ConsumerSettings {
     /// Where events are posted to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub webhook: Option<WebhookSettings>,
-}
-
-/// Where events are to be posted to. What is left out has the server's default.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct WebhookSettings {
-    /// The receiver.
-    pub url: String,
-    /// What one request carries: `event` or `batch`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mode: Option<String>,
 }
 
 /// What is to happen after an attempt that failed. What is left out has the server's default.
@@ -157,20 +148,6 @@ pub struct Consumer {
     /// Where events are posted to.
     #[serde(default)]
     pub webhook: Option<ConsumerWebhook>,
-}
-
-/// Where a consumer's events are posted to, and how that goes.
-#[derive(Debug, Clone, Deserialize)]
-pub struct ConsumerWebhook {
-    /// The receiver.
-    pub url: String,
-    /// `closed`: events are sent; `open`, `half-open` or `off`: they are not.
-    pub state: String,
-    /// Why the last request that failed did.
-    pub last_error: Option<String>,
-    /// What requests are signed with, in the answer to the request that made it.
-    #[serde(default)]
-    pub secret: Option<String>,
 }
 
 /// What happens after an attempt that failed.

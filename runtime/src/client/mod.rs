@@ -23,6 +23,7 @@ mod problem;
 mod sse;
 mod transport;
 mod verbatim;
+mod webhooks;
 
 #[cfg(test)]
 pub(crate) mod fake;
@@ -35,7 +36,7 @@ pub(crate) use backoff::spread;
 pub use commands::{Precondition, SendCommand};
 pub use consumers::{
     Consumer, ConsumerFilter, ConsumerLag, ConsumerList, ConsumerRetry, ConsumerSettings, ConsumerStart,
-    ConsumerWebhook, ParkedCounts, RetrySettings, WebhookSettings,
+    ParkedCounts, RetrySettings,
 };
 pub use deliveries::{Delivery, FetchQuery, Fetched, Leases, Nack, Settled};
 pub use error::ClientError;
@@ -52,3 +53,4 @@ pub use problem::Problem;
 pub use sse::{SseMessage, SseParser};
 pub use transport::Client;
 pub use verbatim::Verbatim;
+pub use webhooks::{ConsumerWebhook, WebhookSecret, WebhookSettings};

@@ -44,6 +44,8 @@ pub(super) struct State {
     pub(super) deleted: bool,
     /// What its webhook signs with.
     pub(super) secrets: Option<Secrets>,
+    /// Raised when somebody resumes it or gives it another secret: its receiver is to be tried.
+    pub(super) wishes: u64,
     /// The number of the last change that is to be written down.
     changes: u64,
 }
@@ -74,6 +76,7 @@ impl Consumer {
                 changed_at,
                 deleted: false,
                 secrets: None,
+                wishes: 0,
                 changes: 0,
             }),
             reading: tokio::sync::Mutex::new(()),

@@ -28,6 +28,9 @@ pub struct Pushed {
     pub definition: Definition,
     /// Whether it delivers nothing at the moment.
     pub paused: bool,
+    /// Another number whenever somebody has resumed it, paused or not, or given it another secret: its receiver is then to
+    /// be tried at once.
+    pub wishes: u64,
 }
 
 impl Consumers {
@@ -53,6 +56,7 @@ impl Consumers {
                 name: consumer.name.clone(),
                 definition: state.described.definition.clone(),
                 paused: state.described.paused,
+                wishes: state.wishes,
             })
         });
         pushed.collect()
@@ -81,7 +85,7 @@ impl Consumers {
         let secrets = self.succeeding(before, secret.clone());
         self.store
             .save_consumers(&[keeper::secrets_row(name, Some(&secrets))])?;
-        consumer.lock().secrets = Some(secrets);
+        self.put_in_force(name, Some(secrets))?;
         self.turned();
         Ok(secret)
     }
@@ -140,12 +144,15 @@ impl Consumers {
         name: &ConsumerName,
         secrets: Option<Secrets>,
     ) -> Result<(), ConsumerError> {
-        let ended = secrets.is_none();
-        let before = std::mem::replace(&mut self.find(name)?.lock().secrets, secrets);
-        if ended
-            && before.is_some()
-            && let Err(error) = self.store.save_consumers(&[keeper::secrets_row(name, None)])
-        {
+        let consumer = self.find(name)?;
+        let mut state = consumer.lock();
+        let has_ended = secrets.is_none() && state.secrets.is_some();
+        if state.secrets != secrets {
+            state.secrets = secrets;
+            state.wishes = state.wishes.wrapping_add(1);
+        }
+        drop(state);
+        if has_ended && let Err(error) = self.store.save_consumers(&[keeper::secrets_row(name, None)]) {
             tracing::warn!(%error, consumer = %name, "the secret of a webhook that is no more stays where it is kept");
         }
         Ok(())
@@ -187,30 +194,49 @@ impl Consumers {
         Ok(settled)
     }
 
-    /// Stops delivering, or goes on. What is leased can be acknowledged meanwhile. It blocks.
+    /// Stops delivering, or goes on. What is leased can be acknowledged meanwhile. Going on has the receiver of a webhook
+    /// tried at once, also when nothing was paused. It blocks.
     ///
     /// # Errors
     /// [`ConsumerError`].
     pub fn pause(&self, name: &ConsumerName, paused: bool) -> Result<(), ConsumerError> {
-        self.set_paused(name, paused, None)
+        let _changing = self.change();
+        let consumer = self.find(name)?;
+        self.set_paused(&consumer, paused, None)?;
+        if !paused {
+            let mut state = consumer.lock();
+            state.wishes = state.wishes.wrapping_add(1);
+        }
+        self.turned();
+        Ok(())
     }
 
-    /// Stops delivering, although nobody asked for it. It blocks.
+    /// Stops delivering, although nobody asked for it, if the consumer is still the one that this is about: of a receiver
+    /// that was left, or of a time before somebody looked at it, nothing follows. It blocks.
     ///
     /// # Errors
     /// [`ConsumerError`].
-    pub fn pause_because(&self, name: &ConsumerName, reason: String) -> Result<(), ConsumerError> {
-        self.set_paused(name, true, Some(reason))
+    pub fn pause_because(&self, pushed: &Pushed, reason: String) -> Result<(), ConsumerError> {
+        let _changing = self.change();
+        let consumer = self.find(&pushed.name)?;
+        let state = consumer.lock();
+        let is_same =
+            state.wishes == pushed.wishes && state.described.definition.webhook == pushed.definition.webhook;
+        drop(state);
+        if is_same {
+            self.set_paused(&consumer, true, Some(reason))?;
+            self.turned();
+        }
+        Ok(())
     }
 
+    /// To be called by whoever may change something, and tells of it.
     fn set_paused(
         &self,
-        name: &ConsumerName,
+        consumer: &Consumer,
         paused: bool,
         paused_because: Option<String>,
     ) -> Result<(), ConsumerError> {
-        let _changing = self.change();
-        let consumer = self.find(name)?;
         let mut described = consumer.lock().described.clone();
         if described.paused == paused {
             return Ok(());
@@ -218,13 +244,12 @@ impl Consumers {
         described.paused = paused;
         described.paused_because = paused_because;
         let change = if paused { Change::Paused } else { Change::Resumed };
-        let changed_at = self.record(name, change, &described)?;
+        let changed_at = self.record(&consumer.name, change, &described)?;
         let mut state = consumer.lock();
         state.described = described;
         state.changed_at = changed_at;
         drop(state);
         consumer.wake();
-        self.turned();
         Ok(())
     }
 }

@@ -33,15 +33,20 @@ pub(super) fn reach(address: IpAddr) -> Reach {
     }
 }
 
-/// By the registry of special-purpose IPv4 addresses.
+/// At these a cloud's machines are given their credentials or their setup, though they look like anybody's or the operator's.
+const METADATA: Reach = Reach::Never("a cloud's metadata service");
+
+/// By the registry of special-purpose IPv4 addresses, and by what clouds say of themselves.
 fn reach_v4(address: Ipv4Addr) -> Reach {
     match address.octets() {
         [0, ..] => Reach::Never("unspecified"),
+        // Azure, Alibaba.
+        [168, 63, 129, 16] | [100, 100, 100, 200] => METADATA,
         [127, ..] => Reach::Private("loopback"),
         [10, ..] | [172, 16..=31, ..] | [192, 168, ..] => Reach::Private("private"),
         [100, 64..=127, ..] => Reach::Private("shared by a carrier's customers"),
         [198, 18..=19, ..] => Reach::Private("for benchmarks"),
-        // Cloud machines are given their credentials at one of these.
+        // Most clouds' metadata services are at one of these.
         [169, 254, ..] => Reach::Never("link-local"),
         [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] => Reach::Never("for documentation"),
         [192, 0, 0, _] | [192, 88, 99, _] => Reach::Never("reserved"),
@@ -63,6 +68,8 @@ fn reach_v6(address: Ipv6Addr) -> Reach {
         [0, 0, 0, 0, 0, 0, 0, 1] => Reach::Private("loopback"),
         [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => embedded(high, low),
         [0x2002, high, low, ..] => embedded(high, low),
+        // AWS has several services below this one; Google.
+        [0xfd00, 0xec2, ..] | [0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254] => METADATA,
         [0x64, 0xff9b, 1, ..] => Reach::Private("translated within a network"),
         [0xfc00..=0xfdff, ..] => Reach::Private("unique-local"),
         [0xfec0..=0xfeff, ..] => Reach::Private("site-local"),
@@ -114,6 +121,17 @@ mod tests {
             ("::", "unspecified"),
             ("169.254.169.254", "link-local"),
             ("::ffff:169.254.169.254", "link-local"),
+            ("168.63.129.16", "a cloud's metadata service"),
+            ("::ffff:168.63.129.16", "a cloud's metadata service"),
+            ("168.63.129.17", "public"),
+            ("100.100.100.200", "a cloud's metadata service"),
+            ("64:ff9b::100.100.100.200", "a cloud's metadata service"),
+            ("100.100.100.201", "shared by a carrier's customers"),
+            ("fd00:ec2::254", "a cloud's metadata service"),
+            ("fd00:ec2::23", "a cloud's metadata service"),
+            ("fd00:ec3::254", "unique-local"),
+            ("fd20:ce::254", "a cloud's metadata service"),
+            ("fd20:ce::1", "unique-local"),
             ("fe80::1", "link-local"),
             ("febf::1", "link-local"),
             ("192.0.2.1", "for documentation"),

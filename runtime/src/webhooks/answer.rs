@@ -20,8 +20,10 @@ pub(super) struct Failure {
 /// What follows from a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// The event is sent again later.
+    /// The event is sent again later. It is the receiver that failed, as far as can be told.
     Again,
+    /// The event is sent again later. The receiver is up, and does not take this one.
+    Refused,
     /// The receiver wants to be left alone for so long.
     Wait(Duration),
     /// The receiver wants nothing any more.
@@ -52,6 +54,7 @@ pub(super) fn judge(
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
             retry_after(headers, now).map_or(Kind::Again, Kind::Wait)
         }
+        _ if is_about_events(status) => Kind::Refused,
         _ => Kind::Again,
     };
     let mut reason = format!("the receiver answered {status}");
@@ -67,6 +70,13 @@ pub(super) fn judge(
         reason.push_str(&format!(": {}", excerpt(start)));
     }
     Err(Failure { reason, kind })
+}
+
+/// Whether a receiver that answers so has looked at what was sent. The other 4xx come from one that is not set up for us or
+/// cannot take anything now, whatever it is sent.
+fn is_about_events(status: StatusCode) -> bool {
+    const ABOUT_US: [u16; 9] = [401, 403, 404, 405, 407, 408, 421, 425, 429];
+    status.is_client_error() && !ABOUT_US.contains(&status.as_u16())
 }
 
 /// Seconds, or a date.
@@ -116,6 +126,7 @@ mod tests {
         let seconds = |seconds| Kind::Wait(Duration::from_secs(seconds));
         let retry = header::RETRY_AFTER;
         let date = "Sun, 06 Nov 1994 08:50:37 GMT";
+        let past = "Sun, 06 Nov 1994 08:00:00 GMT";
         for status in [200, 201, 204, 299] {
             assert_eq!(judged(status, &[], "no"), Ok(()));
         }
@@ -129,6 +140,8 @@ mod tests {
             (404, vec![], Kind::Again, "404 Not Found"),
             (429, vec![], Kind::Again, "429"),
             (429, vec![(retry.clone(), "7")], seconds(7), "429"),
+            (429, vec![(retry.clone(), "0")], seconds(0), "429"),
+            (503, vec![(retry.clone(), past)], seconds(0), "503"),
             (503, vec![(retry.clone(), date)], seconds(60), "503"),
             (503, vec![(retry.clone(), "soon")], Kind::Again, "503"),
             (500, vec![(retry, "7")], Kind::Again, "500"),
@@ -143,6 +156,22 @@ mod tests {
             let failure = judged(status, &headers, "out of\n cheese").unwrap_err();
             assert_eq!(failure.kind, kind, "{status}");
             assert!(failure.reason.contains(says), "{}", failure.reason);
+        }
+    }
+
+    #[test]
+    fn some_answers_are_about_the_event_and_others_about_the_receiver() {
+        let kind = |status| judged(status, &[], "").unwrap_err().kind;
+        for status in [
+            400, 402, 406, 409, 411, 412, 413, 414, 415, 418, 422, 423, 424, 431, 451, 499,
+        ] {
+            assert_eq!(kind(status), Kind::Refused, "{status}");
+        }
+        for status in [
+            300, 301, 304, 307, 401, 403, 404, 405, 407, 408, 421, 425, 429, 500, 501, 502, 503, 504, 507,
+            599,
+        ] {
+            assert_eq!(kind(status), Kind::Again, "{status}");
         }
     }
 

@@ -15,6 +15,18 @@ use crate::vocabulary::Millis;
 /// How long the first pause is, milliseconds; each further one is twice as long.
 const FIRST_PAUSE_MS: Millis = 1_000;
 
+/// What a request that failed speaks against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The receiver: it is down, slow, or not set up.
+    Receiver,
+    /// The events, by what a receiver says that is up.
+    Events {
+        /// Whether they had not been sent before.
+        is_first: bool,
+    },
+}
+
 /// What may be sent now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Turn {
@@ -45,8 +57,12 @@ pub(super) struct Breaker {
     circuit: Circuit,
     /// Failed requests since the last that succeeded.
     failures: usize,
+    /// Those of them that open the circuit.
+    counted: usize,
     /// Pauses since then.
     pauses: u32,
+    /// Until when the receiver wants to be left alone.
+    asked_until: Millis,
 }
 
 impl Breaker {
@@ -56,7 +72,9 @@ impl Breaker {
             longest_pause_ms,
             circuit: Circuit::Closed,
             failures: 0,
+            counted: 0,
             pauses: 0,
+            asked_until: 0,
         }
     }
 
@@ -84,37 +102,57 @@ impl Breaker {
         }
     }
 
-    pub(super) fn succeeded(&mut self) {
+    /// A request succeeded. One that was under way does not undo what the receiver has asked for.
+    pub(super) fn succeeded(&mut self, now: Millis) {
+        let until = self.asked_until;
         *self = Self::new(self.most_failures, self.longest_pause_ms);
+        if now < until {
+            self.asked_until = until;
+            self.circuit = Circuit::Open { until };
+        }
     }
 
     /// A request failed. True when that counts as an attempt with its events: it does not where the receiver was known to
     /// fail. `random` spreads the pauses of many.
-    pub(super) fn failed(&mut self, now: Millis, random: u32) -> bool {
+    pub(super) fn failed(&mut self, now: Millis, fault: Fault, random: u32) -> bool {
         self.failures = self.failures.saturating_add(1);
+        // One event that is refused again and again tells nothing of the receiver; many different ones in a row do.
+        if fault != (Fault::Events { is_first: false }) {
+            self.counted = self.counted.saturating_add(1);
+        }
         match self.circuit {
             Circuit::Closed => {
-                if self.failures >= self.most_failures {
+                if self.counted >= self.most_failures {
                     self.open(now, random);
                 }
-                true
+                return true;
             }
-            Circuit::HalfOpen => {
-                self.open(now, random);
-                false
-            }
-            Circuit::Open { .. } => false,
+            Circuit::HalfOpen => self.open(now, random),
+            Circuit::Open { .. } => {}
         }
+        fault != Fault::Receiver
     }
 
-    /// The receiver wants to be left alone for so long.
-    pub(super) fn told_to_wait(&mut self, now: Millis, wait_ms: Millis) {
-        let asked = now.saturating_add(wait_ms);
-        let until = match self.circuit {
-            Circuit::Open { until } => until.max(asked),
-            Circuit::Closed | Circuit::HalfOpen => asked,
-        };
-        self.circuit = Circuit::Open { until };
+    /// The receiver wants to be left alone for so long. `random` as above.
+    pub(super) fn told_to_wait(&mut self, now: Millis, wait_ms: Millis, random: u32) {
+        // Also one that asks for no time at all.
+        let least = FIRST_PAUSE_MS.min(self.longest_pause_ms);
+        let asked = now.saturating_add(wait_ms.max(least));
+        self.asked_until = self.asked_until.max(asked);
+        match self.circuit {
+            Circuit::Closed => {
+                self.circuit = Circuit::Open {
+                    until: self.asked_until,
+                }
+            }
+            Circuit::Open { until } => {
+                self.circuit = Circuit::Open {
+                    until: until.max(self.asked_until),
+                }
+            }
+            // It was tried, and is tried more and more seldom, whatever it asks for.
+            Circuit::HalfOpen => self.open(now, random),
+        }
     }
 
     fn open(&mut self, now: Millis, random: u32) {
@@ -122,7 +160,7 @@ impl Breaker {
             .saturating_mul(1 << self.pauses.min(32))
             .min(self.longest_pause_ms);
         self.pauses = self.pauses.saturating_add(1);
-        let until = now.saturating_add(spread(pause, random));
+        let until = now.saturating_add(spread(pause, random)).max(self.asked_until);
         self.circuit = Circuit::Open { until };
     }
 }

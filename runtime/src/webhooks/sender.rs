@@ -9,15 +9,15 @@ use tokio::{
 
 use super::{
     answer::{Failure, Kind},
-    breaker::{Turn, spread},
+    breaker::{Fault, Turn, spread},
     grouping::{Grouped, group},
     message::{Encode, Message},
     receiver::{Ground, Receiver},
     standing::{Record, random},
 };
 use crate::{
-    consumers::{ConsumerError, Consumers, Definition, Delivered, Fetch, LeaseId, Mode, Refusal, Webhook},
-    vocabulary::{ConsumerName, Millis, Position},
+    consumers::{ConsumerError, Consumers, Delivered, Fetch, LeaseId, Mode, Pushed, Refusal, Webhook},
+    vocabulary::{Millis, Position},
 };
 
 /// The member that fetches for a receiver.
@@ -31,8 +31,8 @@ pub(super) struct Sender {
     pub(super) ground: Arc<Ground>,
     pub(super) consumers: Arc<Consumers>,
     pub(super) encode: Arc<dyn Encode>,
-    pub(super) name: ConsumerName,
-    pub(super) definition: Definition,
+    /// The consumer as it was when this was made.
+    pub(super) pushed: Pushed,
     pub(super) webhook: Webhook,
     pub(super) receiver: Receiver,
     pub(super) record: Arc<Record>,
@@ -89,10 +89,14 @@ impl Sender {
         }
         let most = match self.webhook.mode {
             Mode::Event => free.len(),
-            Mode::Batch => self.definition.batch as usize,
+            Mode::Batch => self.pushed.definition.batch as usize,
         };
         let delivered = self
-            .fetched(self.consumers.fetch(&self.name, &self.fetch(Some(most))).await)
+            .fetched(
+                self.consumers
+                    .fetch(&self.pushed.name, &self.fetch(Some(most)))
+                    .await,
+            )
             .await;
         if self.record.turn() != Turn::Go {
             // The receiver has failed while this was waited for.
@@ -136,7 +140,7 @@ impl Sender {
         }
         let fetched = self
             .consumers
-            .fetch_after(&self.name, &self.fetch(None), *last)
+            .fetch_after(&self.pushed.name, &self.fetch(None), *last)
             .await;
         let delivered = self.fetched(fetched).await;
         let Some(one) = delivered.first() else {
@@ -161,7 +165,7 @@ impl Sender {
             Err(error) => {
                 // One that is deleted, and the end of the server, are told by other means as well.
                 if !matches!(error, ConsumerError::Unknown(_) | ConsumerError::Closing) {
-                    tracing::warn!(consumer = %self.name, %error, "a webhook cannot fetch");
+                    tracing::warn!(consumer = %self.pushed.name, %error, "a webhook cannot fetch");
                     self.record.note(&error.to_string(), self.ground.clock.now());
                 }
                 tokio::time::sleep(STORE_PAUSE).await;
@@ -172,7 +176,7 @@ impl Sender {
 
     async fn deliver(&self, events: &[Delivered]) {
         let leases = leases(events);
-        let outcome = match self.consumers.secrets(&self.name) {
+        let outcome = match self.consumers.secrets(&self.pushed.name) {
             Ok(Some(secrets)) => {
                 let now = self.ground.clock.now();
                 let message = Message::of(events, self.webhook.mode, &*self.encode, &secrets, now);
@@ -189,62 +193,67 @@ impl Sender {
 
     async fn taken(&self, leases: &[LeaseId]) {
         self.record.succeeded(self.ground.clock.now());
-        let acked = self.consumers.ack(&self.name, MEMBER, leases).await;
+        let acked = self.consumers.ack(&self.pushed.name, MEMBER, leases).await;
         self.settled("acknowledge", acked.map(drop));
     }
 
     async fn failed(&self, events: &[Delivered], leases: &[LeaseId], failure: Failure) {
         let wall = self.ground.clock.now();
+        let attempt = events.first().map_or(1, |event| event.lease.attempt);
         let Failure { reason, kind } = failure;
-        tracing::debug!(consumer = %self.name, reason, "a webhook's request failed");
-        match kind {
-            Kind::Gone => {
-                self.record.note(&reason, wall);
-                self.pause(reason).await;
-                self.release(leases);
-            }
+        tracing::debug!(consumer = %self.pushed.name, reason, "a webhook's request failed");
+        let fault = match kind {
+            Kind::Gone => return self.gone(leases, reason, wall).await,
             Kind::Wait(wait) => {
                 let wait = wait.min(self.ground.limits.webhook_retry_after);
-                self.record.told_to_wait(
-                    Millis::try_from(wait.as_millis()).unwrap_or(Millis::MAX),
-                    &reason,
-                    wall,
-                );
-                self.release(leases);
+                self.record.told_to_wait(wait, &reason, wall);
+                return self.release(leases);
             }
-            Kind::Again if self.record.failed(&reason, wall) => {
-                let attempts = events.first().map_or(1, |event| event.lease.attempt);
-                let refusal = Refusal {
-                    reason,
-                    delay_ms: Some(spread(self.definition.retry.pause_ms(attempts), random())),
-                    park: false,
-                };
-                let nacked = self.consumers.nack(&self.name, MEMBER, leases, &refusal).await;
-                self.settled("refuse", nacked.map(drop));
-            }
-            Kind::Again => self.release(leases),
+            Kind::Again => Fault::Receiver,
+            Kind::Refused => Fault::Events {
+                is_first: attempt == 1,
+            },
+        };
+        if !self.record.failed(fault, &reason, wall) {
+            return self.release(leases);
         }
+        let refusal = Refusal {
+            reason,
+            delay_ms: Some(spread(self.pushed.definition.retry.pause_ms(attempt), random())),
+            park: false,
+        };
+        let nacked = self
+            .consumers
+            .nack(&self.pushed.name, MEMBER, leases, &refusal)
+            .await;
+        self.settled("refuse", nacked.map(drop));
     }
 
-    fn release(&self, leases: &[LeaseId]) {
-        let released = self.consumers.release(&self.name, MEMBER, leases);
-        self.settled("give back", released.map(drop));
-    }
-
-    /// The receiver wants nothing any more.
-    async fn pause(&self, reason: String) {
-        let (consumers, name) = (Arc::clone(&self.consumers), self.name.clone());
-        let paused = tokio::task::spawn_blocking(move || consumers.pause_because(&name, reason)).await;
+    /// The receiver wants nothing any more: the consumer is paused.
+    async fn gone(&self, leases: &[LeaseId], reason: String, wall: Millis) {
+        self.record.note(&reason, wall);
+        let (consumers, pushed, because) = (Arc::clone(&self.consumers), self.pushed.clone(), reason.clone());
+        let paused = tokio::task::spawn_blocking(move || consumers.pause_because(&pushed, because)).await;
+        if !matches!(paused, Ok(Ok(()))) {
+            // That could not be written down, and is asked for again with the next request: not at once.
+            self.record.told_to_wait(Duration::ZERO, &reason, wall);
+        }
         if let Ok(paused) = paused {
             self.settled("pause", paused);
         }
+        self.release(leases);
+    }
+
+    fn release(&self, leases: &[LeaseId]) {
+        let released = self.consumers.release(&self.pushed.name, MEMBER, leases);
+        self.settled("give back", released.map(drop));
     }
 
     /// What is not settled is delivered again when its lease ends.
     fn settled(&self, what: &'static str, settled: Result<(), ConsumerError>) {
         match settled {
             Ok(()) | Err(ConsumerError::Unknown(_)) => {}
-            Err(error) => tracing::warn!(consumer = %self.name, %error, "a webhook cannot {what}"),
+            Err(error) => tracing::warn!(consumer = %self.pushed.name, %error, "a webhook cannot {what}"),
         }
     }
 }

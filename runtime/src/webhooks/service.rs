@@ -28,6 +28,9 @@ use crate::{
 /// Before a task that has panicked is started again.
 const PANIC_PAUSE: Duration = Duration::from_secs(1);
 
+/// Held by the task of a consumer for as long as it has requests under way.
+type Place = Arc<tokio::sync::Mutex<()>>;
+
 /// The handle to all webhooks.
 pub struct Webhooks {
     shared: Arc<Shared>,
@@ -153,14 +156,11 @@ impl Shared {
                 return None;
             }
         };
-        // Whoever changes or resumes it wants it to be tried.
-        record.begin_anew(&self.ground.limits);
         Some(Sender {
             ground: Arc::clone(&self.ground),
             consumers: Arc::clone(&self.consumers),
             encode: Arc::clone(&self.encode),
-            name: pushed.name.clone(),
-            definition: pushed.definition.clone(),
+            pushed: pushed.clone(),
             receiver: Receiver::new(&self.ground, target, Duration::from_millis(webhook.timeout_ms)),
             webhook,
             record,
@@ -171,6 +171,7 @@ impl Shared {
 async fn supervise(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     let mut turns = shared.consumers.turns();
     let mut known: BTreeMap<ConsumerName, (Pushed, watch::Sender<bool>)> = BTreeMap::new();
+    let mut places: BTreeMap<ConsumerName, Place> = BTreeMap::new();
     let mut tasks = JoinSet::new();
     loop {
         turns.mark_unchanged();
@@ -189,11 +190,13 @@ async fn supervise(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
             }
             stays
         });
+        places.retain(|name, place| wanted.contains_key(name) || Arc::strong_count(place) > 1);
         wanted.retain(|name, _| !known.contains_key(name));
         for (name, pushed) in wanted {
             let stop = watch::Sender::new(false);
             if let Some(sender) = shared.sender(&pushed) {
-                tasks.spawn(keep_running(Arc::new(sender), stop.subscribe()));
+                let place = Arc::clone(places.entry(name.clone()).or_default());
+                tasks.spawn(keep_running(Arc::new(sender), place, stop.subscribe()));
             }
             known.insert(name, (pushed, stop));
         }
@@ -213,14 +216,22 @@ async fn supervise(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     }
 }
 
-/// Runs a task to its end, again after a panic.
-async fn keep_running(sender: Arc<Sender>, stop: watch::Receiver<bool>) {
+/// Runs a task to its end, again after a panic, and not before the one that was there before it has ended: together they
+/// would have more requests under way than one may.
+async fn keep_running(sender: Arc<Sender>, place: Place, mut stop: watch::Receiver<bool>) {
+    let _place = tokio::select! {
+        biased;
+        _ = stop.wait_for(|stop| *stop) => return,
+        place = place.lock_owned() => place,
+    };
+    // Whoever changes or resumes it wants it to be tried.
+    sender.record.begin_anew(&sender.ground.limits);
     loop {
         let mut running = JoinSet::new();
         running.spawn(Arc::clone(&sender).run(stop.clone()));
         match running.join_next().await {
             Some(Err(error)) if error.is_panic() => {
-                tracing::error!(consumer = %sender.name, %error, "a webhook's task panicked");
+                tracing::error!(consumer = %sender.pushed.name, %error, "a webhook's task panicked");
                 tokio::time::sleep(PANIC_PAUSE).await;
             }
             _ => return,

@@ -2,10 +2,10 @@
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use super::breaker::{Breaker, Circuit, Turn};
+use super::breaker::{Breaker, Circuit, Fault, Turn};
 use crate::vocabulary::{Limits, Millis};
 
 /// Whether events are sent.
@@ -103,21 +103,22 @@ impl Record {
 
     pub(super) fn succeeded(&self, wall: Millis) {
         let mut inner = self.lock();
-        inner.breaker.succeeded();
+        inner.breaker.succeeded(self.now());
         inner.last_success_at = Some(wall);
     }
 
     /// Takes note of a request that failed. True when that counts as an attempt with its events.
-    pub(super) fn failed(&self, reason: &str, wall: Millis) -> bool {
+    pub(super) fn failed(&self, fault: Fault, reason: &str, wall: Millis) -> bool {
         let mut inner = self.lock();
         inner.note(reason, wall);
-        inner.breaker.failed(self.now(), random())
+        inner.breaker.failed(self.now(), fault, random())
     }
 
-    pub(super) fn told_to_wait(&self, wait_ms: Millis, reason: &str, wall: Millis) {
+    pub(super) fn told_to_wait(&self, wait: Duration, reason: &str, wall: Millis) {
+        let wait = Millis::try_from(wait.as_millis()).unwrap_or(Millis::MAX);
         let mut inner = self.lock();
         inner.note(reason, wall);
-        inner.breaker.told_to_wait(self.now(), wait_ms);
+        inner.breaker.told_to_wait(self.now(), wait, random());
     }
 
     /// Takes note of something that is not the receiver's answer to an event.

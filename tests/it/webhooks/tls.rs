@@ -5,7 +5,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
     path::Path,
-    sync::{Arc, mpsc},
+    sync::mpsc,
 };
 
 use tokio_rustls::rustls::{

@@ -2,15 +2,17 @@
 
 use clap::Args;
 use http::StatusCode;
+use serde_json::Value;
 
 use super::{
     super::{error::CliError, output::Out, text::escape},
+    changes::changes,
     stand, words,
 };
 use crate::{
     client::{
-        Answer, Client, Consumer, ConsumerFilter, ConsumerSettings, ConsumerStart, RetrySettings,
-        WebhookSettings,
+        Answer, Client, ClientError, Consumer, ConsumerFilter, ConsumerSettings, ConsumerStart,
+        RetrySettings, WebhookSettings,
     },
     vocabulary::{AggregateType, ConsumerName, EventType, Millis},
 };
@@ -53,6 +55,12 @@ pub struct CreateArgs {
     /// event: one event in each request; batch: several
     #[arg(long, value_name = "MODE", value_parser = ["event", "batch"], requires = "webhook")]
     pub webhook_mode: Option<String>,
+    /// Requests that may be under way at a time
+    #[arg(long, value_name = "N", requires = "webhook")]
+    pub webhook_requests: Option<u32>,
+    /// Seconds for one request
+    #[arg(long, value_name = "SECONDS", value_parser = words::seconds, requires = "webhook")]
+    pub webhook_timeout: Option<Millis>,
 }
 
 /// Which events a consumer wants: those that fit all that is said.
@@ -122,6 +130,8 @@ impl CreateArgs {
             webhook: self.webhook.as_ref().map(|url| WebhookSettings {
                 url: url.clone(),
                 mode: self.webhook_mode.clone(),
+                timeout_ms: self.webhook_timeout,
+                requests: self.webhook_requests,
             }),
         }
     }
@@ -155,10 +165,19 @@ pub(super) async fn show(client: &Client, name: &ConsumerName, out: &mut Out<'_>
 
 pub(super) async fn create(client: &Client, args: &CreateArgs, out: &mut Out<'_>) -> Result<(), CliError> {
     let name = &args.name;
+    // A program compares for itself, if it wants to.
+    let before = if out.is_json() {
+        Value::Null
+    } else {
+        present(client, name).await?
+    };
     let answer = client.put_consumer(name.as_str(), &args.settings()).await?;
     print(&answer, out)?;
     if answer.status != StatusCode::CREATED {
         out.note(&format!("-- {name} was there already; it goes on where it is"));
+        for change in changes(&before, &document(&answer)) {
+            out.note(&format!("-- {change}"));
+        }
         if args.start.is_some() {
             out.note(&format!(
                 "-- --start is for a new one; to begin elsewhere: annals consumers reset {name} --to START"
@@ -166,6 +185,20 @@ pub(super) async fn create(client: &Client, args: &CreateArgs, out: &mut Out<'_>
         }
     }
     Ok(())
+}
+
+/// What there is of a consumer; null when there is none.
+async fn present(client: &Client, name: &ConsumerName) -> Result<Value, CliError> {
+    match client.consumer(name.as_str()).await {
+        Ok(answer) => Ok(document(&answer)),
+        Err(ClientError::Problem(problem)) if problem.status == 404 => Ok(Value::Null),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn document(answer: &Answer<Consumer>) -> Value {
+    // It was read before.
+    serde_json::from_slice(&answer.body).unwrap_or_default()
 }
 
 pub(super) async fn delete(client: &Client, name: &ConsumerName, out: &mut Out<'_>) -> Result<(), CliError> {

@@ -1,9 +1,11 @@
 //! `annals consumers`: durable consumers, their deliveries and what is parked.
 
+mod changes;
 mod define;
 mod deliver;
 mod leases;
 mod parked;
+mod secret;
 mod stand;
 mod words;
 
@@ -15,6 +17,7 @@ use define::{CreateArgs, ResetArgs};
 use deliver::FetchArgs;
 use leases::{LeasesArgs, NackArgs};
 use parked::{ParkedArgs, ReplayArgs, SkipArgs};
+use secret::RotateArgs;
 
 /// Arguments of `annals consumers`.
 #[derive(Debug, Args)]
@@ -54,8 +57,10 @@ pub enum ConsumersCommand {
     Reset(ResetArgs),
     /// Stop delivering; what is leased can be acknowledged
     Pause(NameArgs),
-    /// Deliver again
+    /// Deliver again, and try the receiver of a webhook at once
     Resume(NameArgs),
+    /// Put another secret of a webhook in force; the one before signs beside it for a while
+    RotateSecret(RotateArgs),
 }
 
 /// Which consumer.
@@ -66,11 +71,13 @@ pub struct NameArgs {
 }
 
 impl ConsumersArgs {
-    /// The leases that are named, also those that standard input names. It may wait for standard input.
-    pub(crate) fn leases(&self) -> Result<Vec<String>, CliError> {
+    /// The leases that are named, also those that standard input names, or the secret that is given. It may wait for
+    /// standard input.
+    pub(crate) fn given(&self) -> Result<Vec<String>, CliError> {
         match &self.command {
             ConsumersCommand::Ack(args) | ConsumersCommand::Extend(args) => leases::named(&args.leases),
             ConsumersCommand::Nack(args) => leases::named(&args.of.leases),
+            ConsumersCommand::RotateSecret(args) => Ok(secret::given(args)?.into_iter().collect()),
             _ => Ok(Vec::new()),
         }
     }
@@ -79,7 +86,7 @@ impl ConsumersArgs {
 pub(crate) async fn run(
     client: &Client,
     args: &ConsumersArgs,
-    named: &[String],
+    given: &[String],
     out: &mut Out<'_>,
 ) -> Result<(), CliError> {
     match &args.command {
@@ -88,15 +95,19 @@ pub(crate) async fn run(
         ConsumersCommand::Create(args) => define::create(client, args, out).await,
         ConsumersCommand::Delete(args) => define::delete(client, &args.name, out).await,
         ConsumersCommand::Fetch(args) => deliver::fetch(client, args, out).await,
-        ConsumersCommand::Ack(args) => leases::ack(client, args, named, out).await,
-        ConsumersCommand::Nack(args) => leases::nack(client, args, named, out).await,
-        ConsumersCommand::Extend(args) => leases::extend(client, args, named, out).await,
+        ConsumersCommand::Ack(args) => leases::ack(client, args, given, out).await,
+        ConsumersCommand::Nack(args) => leases::nack(client, args, given, out).await,
+        ConsumersCommand::Extend(args) => leases::extend(client, args, given, out).await,
         ConsumersCommand::Parked(args) => parked::parked(client, args, out).await,
         ConsumersCommand::Replay(args) => parked::replay(client, args, out).await,
         ConsumersCommand::Skip(args) => parked::skip(client, args, out).await,
         ConsumersCommand::Reset(args) => define::reset(client, args, out).await,
         ConsumersCommand::Pause(args) => define::pause(client, &args.name, out).await,
         ConsumersCommand::Resume(args) => define::resume(client, &args.name, out).await,
+        ConsumersCommand::RotateSecret(args) => {
+            let given = given.first().map(String::as_str);
+            secret::rotate(client, args, given, out).await
+        }
     }
 }
 

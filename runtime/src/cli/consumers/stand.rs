@@ -4,7 +4,7 @@ use super::{
     super::text::{count, escape, plural, table},
     words::{about, exactly},
 };
-use crate::client::{Consumer, ConsumerFilter, ConsumerLag, ParkedCounts};
+use crate::client::{Consumer, ConsumerFilter, ConsumerLag, ConsumerWebhook, ParkedCounts};
 
 /// One line for each, below a heading.
 pub(super) fn list(consumers: &[Consumer]) -> String {
@@ -75,12 +75,25 @@ fn webhook(consumer: &Consumer) -> Vec<(&'static str, String)> {
     row("paused by", consumer.paused_because.as_deref());
     if let Some(webhook) = &consumer.webhook {
         row("webhook", Some(&webhook.url));
+        row("posts", Some(&posts(webhook)));
         row("circuit", Some(&webhook.state));
         row("last error", webhook.last_error.as_deref());
         // It is shown this once.
         row("secret", webhook.secret.as_deref());
     }
     rows
+}
+
+fn posts(webhook: &ConsumerWebhook) -> String {
+    let carried = match webhook.mode.as_str() {
+        "event" => "one event",
+        _ => "several events",
+    };
+    format!(
+        "{carried} in each request; {} at a time, each within {}",
+        plural(webhook.requests.into(), "request"),
+        exactly(webhook.timeout_ms)
+    )
 }
 
 fn status(consumer: &Consumer) -> &'static str {
@@ -156,7 +169,7 @@ fn wants(filter: &ConsumerFilter) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::{ConsumerWebhook, fake};
+    use crate::client::fake;
 
     fn consumer() -> Consumer {
         serde_json::from_str(&fake::consumer("billing")).unwrap()
@@ -210,18 +223,22 @@ billing  active
         consumer.paused_because = Some("gone".into());
         consumer.webhook = Some(ConsumerWebhook {
             url: "https://example.com/".into(),
+            mode: "event".into(),
+            timeout_ms: 10_000,
+            requests: 8,
             state: "open".into(),
             last_error: Some("no\u{1b}".into()),
             secret: Some("whsec_x".into()),
         });
         let text = whole(&consumer);
-        let rows: Vec<&str> = text.lines().rev().take(5).map(str::trim).collect();
+        let rows: Vec<&str> = text.lines().rev().take(6).map(str::trim).collect();
         assert_eq!(
             rows,
             [
                 "secret      whsec_x",
                 "last error  no\\u{1b}",
                 "circuit     open",
+                "posts       one event in each request; 8 requests at a time, each within 10 s",
                 "webhook     https://example.com/",
                 "paused by   gone",
             ]

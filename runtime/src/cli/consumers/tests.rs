@@ -21,8 +21,8 @@ fn args(line: &[&str]) -> (ConsumersArgs, bool) {
 async fn consumers(server: &FakeServer, line: &[&str]) -> Result<String, CliError> {
     let (args, json) = args(line);
     let mut bytes = Vec::new();
-    let leases = args.leases()?;
-    run(&server.client(), &args, &leases, &mut Out::new(json, &mut bytes)).await?;
+    let given = args.given()?;
+    run(&server.client(), &args, &given, &mut Out::new(json, &mut bytes)).await?;
     Ok(String::from_utf8(bytes).unwrap())
 }
 
@@ -100,6 +100,70 @@ async fn a_new_consumer_is_described_in_full() {
     assert_eq!(
         asked(&server).1,
         r#"{"filter":{"include_system":false},"retry":{}}"#
+    );
+}
+
+#[tokio::test]
+async fn a_webhook_is_described_in_full() {
+    let server = one().await;
+    let line = "create billing --webhook https://a.example/ --webhook-mode batch --webhook-requests 3 --webhook-timeout 0.5";
+    let line: Vec<&str> = line.split_whitespace().collect();
+    consumers(&server, &line).await.unwrap();
+    let body: serde_json::Value = serde_json::from_str(&asked(&server).1).unwrap();
+    let expected = serde_json::json!({
+        "url": "https://a.example/", "mode": "batch", "requests": 3, "timeout_ms": 500,
+    });
+    assert_eq!(body["webhook"], expected);
+    for option in ["--webhook-requests=3", "--webhook-timeout=1"] {
+        assert!(Cli::try_parse_from(["annals", "consumers", "create", "billing", option]).is_err());
+    }
+}
+
+#[tokio::test]
+async fn what_was_there_is_looked_at_before_it_is_changed() {
+    let server = FakeServer::start(|request| match request.line.as_str() {
+        "GET /v1/consumers/billing" => Reply::problem(404, "unknown-consumer"),
+        _ => Reply::json(&consumer("billing")),
+    })
+    .await;
+    consumers(&server, &["create", "billing"]).await.unwrap();
+    consumers(&server, &["create", "billing", "--json"])
+        .await
+        .unwrap();
+    let asked: Vec<String> = server
+        .requests()
+        .into_iter()
+        .map(|request| request.line)
+        .collect();
+    let put = "PUT /v1/consumers/billing";
+    assert_eq!(asked, ["GET /v1/consumers/billing", put, put]);
+    let server = FakeServer::start(|_| Reply::problem(503, "unavailable")).await;
+    consumers(&server, &["create", "billing"]).await.unwrap_err();
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn another_secret_is_shown_unless_it_was_given() {
+    const MADE: &str = r#"{"secret":"whsec_made"}"#;
+    let server = FakeServer::start(|_| Reply::json(MADE)).await;
+    let line = ["rotate-secret", "billing"];
+    assert_eq!(consumers(&server, &line).await.unwrap(), "whsec_made\n");
+    let request = "POST /v1/consumers/billing/webhook/secret".to_owned();
+    assert_eq!(asked(&server), (request.clone(), "{}".to_owned()));
+    let json = consumers(&server, &[&line[..], &["--json"]].concat())
+        .await
+        .unwrap();
+    assert_eq!(json, format!("{MADE}\n"));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "whsec_given\n").unwrap();
+    let path = file.path().to_str().unwrap();
+    let text = consumers(&server, &[&line[..], &["--secret-file", path]].concat())
+        .await
+        .unwrap();
+    assert_eq!(text, "billing  signs with the given secret\n");
+    assert_eq!(
+        asked(&server),
+        (request, r#"{"secret":"whsec_given"}"#.to_owned())
     );
 }
 

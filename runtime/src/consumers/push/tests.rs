@@ -181,6 +181,67 @@ async fn one_that_goes_on_where_it_was_comes_past_all() {
     consumers.stop();
 }
 
+fn pushed(consumers: &Consumers) -> Pushed {
+    consumers.pushed().remove(0)
+}
+
+#[test]
+fn whoever_resumes_a_consumer_or_gives_it_a_secret_wants_its_receiver_tried() {
+    let house = House::with(&[]);
+    let consumers = house.open();
+    put(&consumers, "a", pushing(), None);
+    let mut turns = consumers.turns();
+    let mut before = pushed(&consumers);
+    let mut changes = |what: &str, expected: bool| {
+        let after = pushed(&consumers);
+        assert_eq!(after != before, expected, "{what}");
+        assert!(turns.has_changed().unwrap() || !expected, "{what}");
+        turns.mark_unchanged();
+        before = after;
+    };
+    changes("nothing", false);
+    put(&consumers, "a", pushing(), None);
+    changes("the same again", false);
+    consumers.pause(&name("a"), false).unwrap();
+    changes("resumed, although it was not paused", true);
+    consumers.rotate_secret(&name("a"), None).unwrap();
+    changes("another secret", true);
+    let given = Secret::draw().unwrap();
+    put(&consumers, "a", pushing(), Some(given.clone()));
+    changes("a given secret", true);
+    put(&consumers, "a", pushing(), Some(given));
+    changes("the same secret", false);
+    consumers.pause(&name("a"), true).unwrap();
+    changes("paused", true);
+    consumers.pause(&name("a"), true).unwrap();
+    changes("paused again", false);
+    consumers.stop();
+}
+
+#[test]
+fn a_receiver_that_was_left_pauses_nobody() {
+    let house = House::with(&[]);
+    let consumers = house.open();
+    put(&consumers, "a", pushing(), None);
+    let old = pushed(&consumers);
+    let moved = Definition {
+        webhook: Some(Webhook::to("https://example.com/new")),
+        ..Definition::default()
+    };
+    put(&consumers, "a", moved, None);
+    consumers.pause_because(&old, "moved out".into()).unwrap();
+    assert!(!pushed(&consumers).paused);
+    let before = pushed(&consumers);
+    consumers.pause(&name("a"), false).unwrap();
+    consumers.pause_because(&before, "it was gone".into()).unwrap();
+    assert!(!pushed(&consumers).paused, "somebody has looked at it since");
+    consumers
+        .pause_because(&pushed(&consumers), "it is gone".into())
+        .unwrap();
+    assert!(pushed(&consumers).paused);
+    consumers.stop();
+}
+
 #[test]
 fn a_pause_keeps_its_reason_and_each_change_is_told() {
     let house = House::with(&[]);
@@ -189,7 +250,9 @@ fn a_pause_keeps_its_reason_and_each_change_is_told() {
     put(&consumers, "a", pushing(), None);
     assert!(turns.has_changed().unwrap());
     turns.mark_unchanged();
-    consumers.pause_because(&name("a"), "it is gone".into()).unwrap();
+    consumers
+        .pause_because(&pushed(&consumers), "it is gone".into())
+        .unwrap();
     assert!(turns.has_changed().unwrap() && consumers.pushed()[0].paused);
     consumers.stop();
     let consumers = house.open();

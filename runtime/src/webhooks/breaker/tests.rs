@@ -3,21 +3,24 @@ use proptest::prelude::*;
 use super::*;
 
 const MOST: u32 = u32::MAX;
+const RECEIVER: Fault = Fault::Receiver;
+const FIRST: Fault = Fault::Events { is_first: true };
+const LATER: Fault = Fault::Events { is_first: false };
 
 #[test]
 fn a_failing_receiver_is_left_alone_for_longer_and_longer() {
     let mut breaker = Breaker::new(3, 5_000);
-    assert!(breaker.failed(0, MOST) && breaker.failed(0, MOST));
+    assert!(breaker.failed(0, RECEIVER, MOST) && breaker.failed(0, RECEIVER, MOST));
     assert_eq!(breaker.turn(0), Turn::Go);
     assert!(
-        breaker.failed(0, MOST),
+        breaker.failed(0, RECEIVER, MOST),
         "the one that opens it was an attempt like any other"
     );
     let mut now = 0;
     for pause in [1_000, 2_000, 4_000, 5_000, 5_000] {
         assert_eq!(breaker.turn(now), Turn::Wait(pause));
         assert!(
-            !breaker.failed(now, MOST),
+            !breaker.failed(now, RECEIVER, MOST),
             "one that was under way when it opened"
         );
         assert_eq!(breaker.turn(now + pause - 1), Turn::Wait(1));
@@ -25,13 +28,13 @@ fn a_failing_receiver_is_left_alone_for_longer_and_longer() {
         assert_eq!(breaker.turn(now), Turn::Probe);
         breaker.probing();
         assert_eq!(breaker.circuit(), Circuit::HalfOpen);
-        assert!(!breaker.failed(now, MOST), "a probe");
+        assert!(!breaker.failed(now, RECEIVER, MOST), "a probe");
     }
-    breaker.succeeded();
+    breaker.succeeded(now);
     assert_eq!((breaker.turn(now), breaker.failures()), (Turn::Go, 0));
-    breaker.failed(now, MOST);
-    breaker.failed(now, MOST);
-    breaker.failed(now, MOST);
+    breaker.failed(now, RECEIVER, MOST);
+    breaker.failed(now, RECEIVER, MOST);
+    breaker.failed(now, RECEIVER, MOST);
     assert_eq!(breaker.turn(now), Turn::Wait(1_000), "pauses begin anew");
 }
 
@@ -39,23 +42,81 @@ fn a_failing_receiver_is_left_alone_for_longer_and_longer() {
 fn one_success_makes_failures_forgotten() {
     let mut breaker = Breaker::new(2, 1_000);
     for _ in 0..10 {
-        assert!(breaker.failed(0, 0));
-        breaker.succeeded();
+        assert!(breaker.failed(0, RECEIVER, 0));
+        breaker.succeeded(0);
     }
     assert_eq!(breaker.turn(0), Turn::Go);
 }
 
 #[test]
-fn a_receiver_that_asks_for_time_gets_it() {
-    let mut breaker = Breaker::new(3, 1_000);
-    breaker.told_to_wait(10, 90);
-    assert_eq!(breaker.turn(10), Turn::Wait(90));
-    breaker.told_to_wait(20, 10);
-    assert_eq!(breaker.turn(10), Turn::Wait(90), "the longer wish counts");
-    assert_eq!(breaker.turn(100), Turn::Probe);
+fn a_refused_event_is_an_attempt_also_while_the_circuit_is_open() {
+    let mut breaker = Breaker::new(2, 60_000);
+    breaker.failed(0, RECEIVER, MOST);
+    breaker.failed(0, RECEIVER, MOST);
+    assert_eq!(breaker.turn(0), Turn::Wait(1_000));
+    assert!(breaker.failed(0, LATER, MOST), "one that was under way");
+    assert_eq!(breaker.turn(0), Turn::Wait(1_000));
     breaker.probing();
-    breaker.told_to_wait(100, 5);
-    assert_eq!(breaker.turn(100), Turn::Wait(5));
+    assert!(breaker.failed(1_000, LATER, MOST), "a probe");
+    assert_eq!(breaker.turn(1_000), Turn::Wait(2_000), "which is no success");
+}
+
+#[test]
+fn the_circuit_is_opened_by_many_refused_events_and_not_by_one() {
+    let mut breaker = Breaker::new(3, 60_000);
+    assert!(breaker.failed(0, FIRST, MOST));
+    for _ in 0..20 {
+        assert!(breaker.failed(0, LATER, MOST));
+    }
+    assert!(breaker.failed(0, FIRST, MOST));
+    assert_eq!((breaker.turn(0), breaker.failures()), (Turn::Go, 22));
+    assert!(breaker.failed(0, FIRST, MOST));
+    assert_eq!(breaker.turn(0), Turn::Wait(1_000));
+}
+
+#[test]
+fn a_receiver_that_asks_for_time_gets_it() {
+    let mut breaker = Breaker::new(3, 60_000);
+    breaker.told_to_wait(10, 5_000, MOST);
+    assert_eq!(breaker.turn(10), Turn::Wait(5_000));
+    breaker.told_to_wait(20, 2_000, MOST);
+    assert_eq!(breaker.turn(10), Turn::Wait(5_000), "the longer wish counts");
+    assert_eq!(breaker.turn(5_010), Turn::Probe);
+    breaker.probing();
+    breaker.told_to_wait(5_010, 7_000, MOST);
+    assert_eq!(breaker.turn(5_010), Turn::Wait(7_000));
+}
+
+#[test]
+fn a_receiver_that_asks_for_no_time_is_left_alone_for_longer_and_longer() {
+    let mut breaker = Breaker::new(3, 5_000);
+    let mut now = 7;
+    for pause in [1_000, 1_000, 2_000, 4_000, 5_000, 5_000] {
+        breaker.told_to_wait(now, 0, MOST);
+        assert_eq!(breaker.turn(now), Turn::Wait(pause));
+        now += pause;
+        assert_eq!(breaker.turn(now), Turn::Probe);
+        breaker.probing();
+    }
+    breaker.succeeded(now);
+    assert_eq!(breaker.turn(now), Turn::Go);
+    breaker.told_to_wait(now, 0, MOST);
+    assert_eq!(breaker.turn(now), Turn::Wait(1_000), "pauses begin anew");
+}
+
+#[test]
+fn a_success_that_was_under_way_does_not_undo_a_wish() {
+    let mut breaker = Breaker::new(1, 60_000);
+    breaker.told_to_wait(0, 5_000, MOST);
+    breaker.failed(10, RECEIVER, MOST);
+    breaker.succeeded(20);
+    assert_eq!((breaker.turn(20), breaker.failures()), (Turn::Wait(4_980), 0));
+    breaker.succeeded(5_000);
+    assert_eq!(breaker.turn(5_000), Turn::Go);
+    // What opened the circuit by itself is undone.
+    breaker.failed(5_000, RECEIVER, MOST);
+    breaker.succeeded(5_001);
+    assert_eq!(breaker.turn(5_001), Turn::Go);
 }
 
 #[test]
@@ -69,66 +130,84 @@ fn pauses_are_spread_between_half_and_whole() {
 #[derive(Debug, Clone)]
 enum Step {
     Pass(Millis),
-    Send { good: bool },
-    Straggler { good: bool },
+    Send(Outcome),
+    Straggler(Outcome),
     Wish(Millis),
+}
+
+/// Success, or whose failure.
+type Outcome = Result<(), Fault>;
+
+fn outcome() -> impl Strategy<Value = Outcome> {
+    prop_oneof![
+        Just(Ok(())),
+        Just(Err(RECEIVER)),
+        Just(Err(FIRST)),
+        Just(Err(LATER))
+    ]
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         (0..3_000_u64).prop_map(Step::Pass),
-        any::<bool>().prop_map(|good| Step::Send { good }),
-        any::<bool>().prop_map(|good| Step::Straggler { good }),
+        outcome().prop_map(Step::Send),
+        outcome().prop_map(Step::Straggler),
         (0..3_000_u64).prop_map(Step::Wish),
     ]
 }
 
 proptest! {
-    /// Whatever happens: an attempt counts only while the circuit is closed, so at most as often in a row as it takes to
-    /// open it; a wait always ends, and no later than the longest pause or wish; one success ends it all.
+    /// Whatever happens: failures of the receiver are attempts only while the circuit is closed, so at most as often in a
+    /// row as it takes to open it, and those of events always; a wait always ends, and no later than the longest pause or
+    /// wish; one success ends it all, but for what the receiver has asked for.
     #[test]
-    fn attempts_count_only_while_closed(steps in prop::collection::vec(step(), 0..200), random: u32) {
+    fn a_failing_receiver_uses_no_attempts_up(steps in prop::collection::vec(step(), 0..200), random: u32) {
         let (most, longest) = (4, 2_000);
         let mut breaker = Breaker::new(most, longest);
-        let (mut now, mut in_a_row) = (0, 0);
+        let (mut now, mut in_a_row, mut asked) = (0, 0, 0);
         for step in steps {
             let was = breaker.circuit();
-            match step {
-                Step::Pass(millis) => now += millis,
-                Step::Send { good } => {
-                    let turn = breaker.turn(now);
-                    if matches!(turn, Turn::Wait(_)) {
-                        continue;
-                    }
-                    breaker.probing();
-                    if good {
-                        breaker.succeeded();
-                        in_a_row = 0;
-                    } else if breaker.failed(now, random) {
-                        prop_assert_eq!(turn, Turn::Go);
-                        in_a_row += 1;
-                    }
+            let outcome = match step {
+                Step::Pass(millis) => {
+                    now += millis;
+                    None
                 }
-                Step::Straggler { good: true } => {
-                    breaker.succeeded();
+                Step::Wish(millis) => {
+                    breaker.told_to_wait(now, millis, random);
+                    asked = asked.max(now + millis);
+                    None
+                }
+                Step::Send(_) if matches!(breaker.turn(now), Turn::Wait(_)) => None,
+                Step::Send(outcome) => {
+                    breaker.probing();
+                    Some(outcome)
+                }
+                Step::Straggler(outcome) => Some(outcome),
+            };
+            match outcome {
+                Some(Ok(())) => {
+                    breaker.succeeded(now);
+                    prop_assert_eq!(breaker.failures(), 0);
                     in_a_row = 0;
                 }
-                Step::Straggler { good: false } => {
-                    if breaker.failed(now, random) {
-                        prop_assert_eq!(was, Circuit::Closed);
-                        in_a_row += 1;
-                    }
+                Some(Err(RECEIVER)) => {
+                    let is_attempt = breaker.failed(now, RECEIVER, random);
+                    prop_assert_eq!(is_attempt, was == Circuit::Closed);
+                    in_a_row += usize::from(is_attempt);
                 }
-                Step::Wish(millis) => breaker.told_to_wait(now, millis),
+                Some(Err(fault)) => prop_assert!(breaker.failed(now, fault, random)),
+                None => {}
             }
             prop_assert!(in_a_row <= most);
+            prop_assert!(now >= asked || breaker.turn(now) != Turn::Go);
             if let Turn::Wait(wait) = breaker.turn(now) {
                 prop_assert!(wait > 0 && wait <= 3_000);
-                prop_assert_ne!(breaker.turn(now + wait), Turn::Wait(0));
+                prop_assert!(now + wait >= asked);
                 prop_assert_eq!(breaker.turn(now + wait), Turn::Probe);
             }
         }
-        breaker.succeeded();
+        now += 3_000;
+        breaker.succeeded(now);
         prop_assert_eq!(breaker.turn(now), Turn::Go);
     }
 }
