@@ -215,6 +215,8 @@ async fn converse_all<S: Script>(
 /// The measured time, shared by the connections of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Clock {
+    started: Instant,
+    /// When the warm-up is over.
     from: Instant,
     until: Option<Instant>,
     /// When the last answer came, nanoseconds after `from`.
@@ -226,11 +228,13 @@ impl Clock {
         let now = Instant::now();
         match span {
             Span::ToTheEnd => Self {
+                started: now,
                 from: now,
                 until: None,
                 last: Arc::default(),
             },
             Span::Timed { warm_up, measured } => Self {
+                started: now,
                 from: now + warm_up,
                 until: Some(now + warm_up + measured),
                 last: Arc::default(),
@@ -273,7 +277,7 @@ impl Turns {
             Pace::PerSecond(rate) => {
                 let between = Duration::from_secs(1) / rate.max(1);
                 let (place, connections) = (place as u32, connections as u32);
-                Some((clock.from + between * place, between * connections))
+                Some((clock.started + between * place, between * connections))
             }
         };
         Self { due }
@@ -399,6 +403,21 @@ mod tests {
         let (seen, _) = drive_at(Pace::PerSecond(200), server(), scripts(4, usize::MAX), span).unwrap();
         let sent = seen.answered() + seen.refused_total();
         assert!((150..=200).contains(&sent), "{sent}");
+
+        // In the warm-up too, of which nothing counts.
+        let half = Duration::from_millis(500);
+        let halves = Span::Timed {
+            warm_up: half,
+            measured: half,
+        };
+        let (seen, scripts) =
+            drive_at(Pace::PerSecond(200), server(), scripts(4, usize::MAX), halves).unwrap();
+        let asked: usize = scripts.iter().map(|script| usize::MAX - script.left).sum();
+        let counted = seen.answered() as usize;
+        assert!(
+            (150..=204).contains(&asked) && counted <= 60,
+            "{asked}, {counted}"
+        );
 
         let clock = Clock::start(span);
         let mut turns = Turns::of(Pace::PerSecond(1_000), 3, 4, &clock);

@@ -10,7 +10,7 @@ use annals::vocabulary::Limits;
 use annals_tests::{
     artifacts, guests,
     http::{Connection, SseStream},
-    server::{Api, Process, TestServer, next_link},
+    server::{Api, Process, TestServer, memory, next_link},
 };
 use serde_json::{Value, json};
 
@@ -180,19 +180,9 @@ fn a_client_that_has_sent_half_a_request_does_not_hold_the_server_up() {
 /// Growth of the most memory that a server ever had, bytes. What it has at one moment goes up and down with the commits
 /// that wait for the index.
 fn grown_by(server: &Process, work: impl FnOnce()) -> u64 {
-    let before = peak_bytes(server);
+    let before = memory(server.id(), "VmHWM");
     work();
-    peak_bytes(server).saturating_sub(before)
-}
-
-fn peak_bytes(server: &Process) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
-    let peak = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .unwrap();
-    let kilobytes: u64 = peak.trim().strip_suffix(" kB").unwrap().trim().parse().unwrap();
-    kilobytes * 1024
+    memory(server.id(), "VmHWM").saturating_sub(before)
 }
 
 #[test]

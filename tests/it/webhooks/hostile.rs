@@ -5,18 +5,9 @@ use std::{
     time::Instant,
 };
 
-use super::*;
+use annals_tests::server::memory;
 
-/// The memory of a process, bytes.
-fn resident_bytes(id: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .unwrap();
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
-    kib * 1_024
-}
+use super::*;
 
 #[test]
 fn hostile_receivers_hurt_nobody_else() {
@@ -50,7 +41,7 @@ fn hostile_receivers_hurt_nobody_else() {
         );
     }
     add(server.address(), turns(20, 5));
-    let before = resident_bytes(server.id());
+    let before = memory(server.id(), "VmRSS");
     add(server.address(), turns(20, 45));
     let begun = Instant::now();
     wait_for_all(&server, "c5");
@@ -61,7 +52,7 @@ fn hostile_receivers_hurt_nobody_else() {
         assert_eq!(places.len(), 1_000, "each came once");
         assert!(in_order(&places).values().all(|last| *last == 50));
     }
-    let grown = resident_bytes(server.id()).saturating_sub(before);
+    let grown = memory(server.id(), "VmRSS").saturating_sub(before);
     assert!(grown < 64 * 1024 * 1024, "{grown} bytes more");
     for (number, says) in [
         (0, "did not answer within 300 ms"),

@@ -5,7 +5,7 @@ use http::StatusCode;
 use serde_json::Value;
 
 use super::{
-    super::{error::CliError, output::Out, text::escape},
+    super::{error::CliError, filter::FilterArgs, output::Out, text::escape},
     changes::changes,
     stand, words,
 };
@@ -14,7 +14,7 @@ use crate::{
         Answer, Client, ClientError, Consumer, ConsumerFilter, ConsumerSettings, ConsumerStart,
         RetrySettings, WebhookSettings,
     },
-    vocabulary::{AggregateType, ConsumerName, EventType, Millis},
+    vocabulary::{ConsumerName, Millis},
 };
 
 /// Arguments of `annals consumers create`.
@@ -63,32 +63,6 @@ pub struct CreateArgs {
     pub webhook_timeout: Option<Millis>,
 }
 
-/// Which events a consumer wants: those that fit all that is said.
-#[derive(Debug, Args)]
-pub struct FilterArgs {
-    /// Only events of these aggregate types: several with commas, or given again
-    #[arg(long = "type", value_name = "TYPE", value_delimiter = ',')]
-    pub types: Vec<AggregateType>,
-    /// Only events with these names: several with commas, or given again
-    #[arg(long = "event-type", value_name = "NAME", value_delimiter = ',')]
-    pub event_types: Vec<EventType>,
-    /// Only events of aggregates whose id begins with this
-    #[arg(long, value_name = "TEXT")]
-    pub id_prefix: Option<String>,
-    /// Only what this actor asked for
-    #[arg(long)]
-    pub actor: Option<String>,
-    /// Only what was recorded at this time or later, such as 2026-11-21T08:30:00Z
-    #[arg(long, value_name = "TIME", value_parser = words::time)]
-    pub since: Option<String>,
-    /// Only what was recorded before this time
-    #[arg(long, value_name = "TIME", value_parser = words::time)]
-    pub until: Option<String>,
-    /// With the server's own events: deployments and the like
-    #[arg(long)]
-    pub include_system: bool,
-}
-
 /// Arguments of `annals consumers reset`.
 #[derive(Debug, Args)]
 pub struct ResetArgs {
@@ -99,24 +73,22 @@ pub struct ResetArgs {
     pub to: ConsumerStart,
 }
 
-impl FilterArgs {
-    fn filter(&self) -> ConsumerFilter {
-        ConsumerFilter {
-            types: self.types.iter().map(ToString::to_string).collect(),
-            event_types: self.event_types.iter().map(ToString::to_string).collect(),
-            id_prefix: self.id_prefix.clone(),
-            actor: self.actor.clone(),
-            since: self.since.clone(),
-            until: self.until.clone(),
-            include_system: self.include_system,
-        }
+fn wanted(filter: &FilterArgs) -> ConsumerFilter {
+    ConsumerFilter {
+        types: filter.types.iter().map(ToString::to_string).collect(),
+        event_types: filter.event_types.iter().map(ToString::to_string).collect(),
+        id_prefix: filter.id_prefix.clone(),
+        actor: filter.actor.clone(),
+        since: filter.since.clone(),
+        until: filter.until.clone(),
+        include_system: filter.include_system,
     }
 }
 
 impl CreateArgs {
     fn settings(&self) -> ConsumerSettings {
         ConsumerSettings {
-            filter: self.filter.filter(),
+            filter: wanted(&self.filter),
             start: self.start.clone(),
             batch: self.batch,
             ack_deadline_ms: self.ack_deadline,
