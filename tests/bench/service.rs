@@ -238,6 +238,22 @@ impl Service {
         processor_time(&self.child.id().to_string())
     }
 
+    /// The same of one of its threads, by its name.
+    pub(crate) fn thread_time(&self, name: &str) -> Result<Duration, Failed> {
+        let process = self.child.id();
+        let folder = format!("/proc/{process}/task");
+        let failed = |error| Failed::io(&format!("read {folder}"), &error);
+        for task in fs::read_dir(&folder).map_err(failed)? {
+            let task = task.map_err(failed)?.path();
+            // One that has ended meanwhile has no name.
+            if fs::read_to_string(task.join("comm")).is_ok_and(|found| found.trim_end() == name) {
+                let id = task.file_name().unwrap_or_default().to_string_lossy();
+                return processor_time(&format!("{process}/task/{id}"));
+            }
+        }
+        Err(Failed::new(format!("the server has no thread `{name}`")))
+    }
+
     /// The memory that it has, and the most that it had at any time.
     pub(crate) fn memory(&self) -> Result<Memory, Failed> {
         Memory::of(&self.child.id().to_string())

@@ -19,7 +19,7 @@ const CONNECTIONS: u64 = 8;
 /// Commands of each connection, with an event each.
 const EACH: u64 = 200;
 /// So few that whoever is held up by its socket is soon behind what the broadcast keeps.
-const LIMITS: [&str; 1] = ["bus-commits=64"];
+const LIMITS: [&str; 2] = ["bus-commits=64", "relay-frames=2"];
 /// Sockets of both sides, which this process and the server it starts have one of for each subscriber.
 const OPEN_FILES: u64 = 4_096;
 /// What the server may hold for a subscriber that does not read: what it has encoded for the socket, in a buffer that

@@ -315,6 +315,31 @@ fn poison_events_are_parked_although_nothing_succeeds() {
     }
 }
 
+/// A receiver that refuses everything is left alone before much is parked, also when what it refused together comes apart.
+#[test]
+fn a_receiver_that_refuses_everything_is_left_alone() {
+    const AGGREGATES: usize = 40;
+    for mode in ["event", "batch"] {
+        let receiver = Receiver::start(|_, _| Answer::Status(400, "", "what is this?"));
+        let limits = Limits {
+            webhook_pause: Duration::from_secs(300),
+            ..Limits::default()
+        };
+        let server = counter(limits, &[&receiver]);
+        let webhook = json!({ "url": receiver.url("/"), "mode": mode, "requests": 1 });
+        let retry = json!({ "attempts": 3, "first_pause_ms": 1, "longest_pause_ms": 1 });
+        put(&server, "billing", &json!({ "webhook": webhook, "retry": retry }));
+        add(server.address(), turns(AGGREGATES, 1));
+        wait_until("the circuit opens", || {
+            shown(&server, "billing")["webhook"]["state"] == "open"
+        });
+        let parked = shown(&server, "billing")["parked"]["aggregates"]
+            .as_u64()
+            .unwrap();
+        assert!(parked < AGGREGATES as u64 / 2, "{mode}: {parked} are parked");
+    }
+}
+
 #[test]
 fn events_arrive_in_order_although_the_server_is_killed() {
     let receiver = Receiver::start(|number, _| {

@@ -10,7 +10,17 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 SERVER = os.environ.get("ANNALS_SERVER", "http://127.0.0.1:7070")
-if urlsplit(SERVER).scheme not in ("http", "https") or not urlsplit(SERVER).netloc:
+
+
+def is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+if not is_address(SERVER):
     sys.exit(f"ANNALS_SERVER={SERVER}: must be an address such as http://127.0.0.1:7070")
 # This service books amounts up to this one; somebody has to look at a larger one.
 LARGEST = int(os.environ.get("LARGEST_AMOUNT", "1000000"))

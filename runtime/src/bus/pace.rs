@@ -16,6 +16,8 @@ use crate::{store::PageLimit, vocabulary::Limits};
 const TIMES: usize = 8;
 /// A usual page that was taken in this time was taken fast; a large one has `TIMES` as long.
 const FAST: Duration = Duration::from_millis(50);
+/// So many in a row, which are more than what the buffers of a socket take for a client that does not read.
+const FAST_PAGES: u32 = 8;
 
 /// See the module.
 #[derive(Debug)]
@@ -25,6 +27,8 @@ pub(super) struct Pace {
     large: Option<OwnedSemaphorePermit>,
     /// When the last page was asked for.
     asked: Option<Instant>,
+    /// How many pages in a row were taken fast.
+    fast: u32,
 }
 
 impl Pace {
@@ -37,6 +41,7 @@ impl Pace {
             room: Arc::clone(room),
             large: None,
             asked: None,
+            fast: 0,
         }
     }
 
@@ -55,10 +60,15 @@ impl Pace {
             return;
         };
         let took = now.saturating_duration_since(before);
-        if self.large.is_none() && took <= FAST {
+        let times = if self.large.is_some() { TIMES as u32 } else { 1 };
+        if took > FAST.saturating_mul(times) {
+            self.rests();
+            self.asked = Some(now);
+            return;
+        }
+        self.fast = self.fast.saturating_add(1);
+        if self.large.is_none() && self.fast >= FAST_PAGES {
             self.large = Arc::clone(&self.room).try_acquire_owned().ok();
-        } else if took > FAST.saturating_mul(TIMES as u32) {
-            self.large = None;
         }
     }
 
@@ -66,6 +76,7 @@ impl Pace {
     pub(super) fn rests(&mut self) {
         self.large = None;
         self.asked = None;
+        self.fast = 0;
     }
 }
 
@@ -80,24 +91,31 @@ mod tests {
         let [mut fast, mut second] = [0; 2].map(|_| Pace::new(&limits, &room));
         let (start, usual) = (Instant::now(), limits.stream_page_events);
         let after = |millis| start + Duration::from_millis(millis);
-        for (millis, expected) in [
-            (0, 1),
-            (50, TIMES),
-            (450, TIMES),
-            (851, 1),
-            (1_000, 1),
-            (1_010, TIMES),
-        ] {
-            fast.asks(after(millis));
-            assert_eq!(fast.page().events, usual * expected, "{millis} ms");
-        }
-        second.asks(after(0));
-        second.asks(after(1));
-        assert_eq!(second.page().events, usual);
-        fast.rests();
-        assert_eq!(fast.page().bytes, limits.stream_page_bytes);
-        second.asks(after(2));
-        assert_eq!(second.page().bytes, TIMES * limits.stream_page_bytes);
+        let asks = |pace: &mut Pace, millis| {
+            pace.asks(after(millis));
+            pace.page().events / usual
+        };
+        let read: Vec<usize> = (0..10).map(|page| asks(&mut fast, 50 * page)).collect();
+        assert_eq!(read, [1, 1, 1, 1, 1, 1, 1, 1, TIMES, TIMES]);
+        assert!(
+            (0..20).all(|page| asks(&mut second, page) == 1),
+            "there is room for one"
+        );
+        // A large page has longer, and who takes even longer begins again.
+        assert_eq!(
+            (
+                asks(&mut fast, 850),
+                asks(&mut fast, 1_251),
+                asks(&mut fast, 1_260)
+            ),
+            (TIMES, 1, 1)
+        );
+        assert_eq!(asks(&mut second, 21), TIMES);
+        second.rests();
+        assert_eq!(second.page().bytes, limits.stream_page_bytes);
+        assert_eq!(room.available_permits(), 1);
+        // A page that was slow is no beginning.
+        assert!((0..40).all(|page| asks(&mut second, 1_000 + 51 * page) == 1));
         drop(second);
         assert_eq!(room.available_permits(), 1);
     }

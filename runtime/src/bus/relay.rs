@@ -260,10 +260,10 @@ impl Writing {
         if through <= self.told {
             return;
         }
-        let (bytes, ends) = (self.bytes.len(), self.ends.len());
+        // Without what a vector has beyond its content: frames are kept for a while.
         let frame = Frame {
-            bytes: std::mem::replace(&mut self.bytes, Vec::with_capacity(bytes)).into(),
-            ends: std::mem::replace(&mut self.ends, Vec::with_capacity(ends)).into(),
+            bytes: std::mem::take(&mut self.bytes).into_boxed_slice().into(),
+            ends: std::mem::take(&mut self.ends).into(),
             through,
         };
         self.told = through;

@@ -95,6 +95,7 @@ impl Subscription {
                 }
                 Step::Listen => self.listen(),
                 Step::Receive => {
+                    self.pace.rests();
                     let Some(receiver) = &mut self.receiver else {
                         self.seam.lagged();
                         continue;
@@ -190,15 +191,14 @@ impl Subscription {
         let read = read.map_err(unavailable)??;
         self.source.passed_page(&read);
         let page = read.page;
-        if page.at_head {
-            self.pace.rests();
-        }
         let events = page.events.into_iter().map(Event::Read);
         self.seam.page(events, page.scanned, page.at_head);
         Ok(())
     }
 
     fn listen(&mut self) {
+        // By now everything that was read has been delivered.
+        self.pace.rests();
         // A relay that has ended is left alone from then on.
         let frames = self.relay.as_ref().and_then(|relay| relay.listen());
         if frames.is_none() {

@@ -178,10 +178,11 @@ impl Follow {
         }
     }
 
-    /// Whether the next item is there already.
+    /// Whether the next item is there already. A checkpoint is none.
     #[must_use]
     pub fn has_arrived(&self) -> bool {
-        !self.arrived.is_empty()
+        let is_item = |message: &SseMessage| message.event.as_deref() != Some("checkpoint");
+        self.arrived.iter().any(is_item)
     }
 
     async fn connect(&mut self) -> Result<(), ClientError> {

@@ -74,12 +74,12 @@ impl Consumers {
             let mut wakes = consumer.wakes();
             let last = self.store.last_position();
             let read = self.read_ahead(&consumer, fetch.most, last).await?;
-            let delivered = self.lease(&consumer, fetch, after)?;
+            let (delivered, expired) = self.lease(&consumer, fetch, after)?;
             if !delivered.is_empty() {
                 return Ok(delivered);
             }
-            if read && begun.elapsed() < fetch.wait.max(SEARCH) {
-                // It came past events that nobody wants, or somebody else took what was ready; there are more.
+            if (read || expired) && begun.elapsed() < fetch.wait.max(SEARCH) {
+                // It came past events that nobody wants, somebody else took what was ready, or there is room again; there are more.
                 continue;
             }
             let left = fetch.wait.saturating_sub(begun.elapsed());
@@ -99,12 +99,13 @@ impl Consumers {
         }
     }
 
+    /// Leases what is ready. Also whether leases had run out, which may have made room for more.
     fn lease(
         &self,
         consumer: &Arc<Consumer>,
         fetch: &Fetch,
         after: Option<Position>,
-    ) -> Result<Vec<Delivered>, ConsumerError> {
+    ) -> Result<(Vec<Delivered>, bool), ConsumerError> {
         let now = self.now();
         let mut state = consumer.lock();
         if state.deleted {
@@ -128,7 +129,7 @@ impl Consumers {
         if expired {
             self.keep(consumer);
         }
-        Ok(delivered)
+        Ok((delivered, expired))
     }
 
     /// Acknowledges leases. What is acknowledged when this returns stays so.

@@ -265,6 +265,40 @@ async fn nobody_waits_for_a_deleted_consumer_or_a_stopped_server() {
     assert!(refused.to_string().contains("shutting down"), "{refused}");
 }
 
+/// What is read ahead is all of one aggregate, which is parked while a member waits: there is room for the rest.
+#[tokio::test]
+async fn a_member_that_waits_gets_what_parking_makes_room_for() {
+    let mut house = House::new();
+    house.limits = Arc::new(Limits {
+        page_events: 2,
+        ..Limits::default()
+    });
+    let consumers = house.open();
+    append(&house.store, &["a", "a", "b"]);
+    let definition = Definition {
+        ack_deadline_ms: 200,
+        concurrency: 1,
+        retry: Retry {
+            attempts: 1,
+            ..Retry::default()
+        },
+        ..Definition::default()
+    };
+    consumers.put(&name(), definition, Start::Beginning).unwrap();
+    let lost = consumers.fetch(&name(), &fetch("m")).await.unwrap();
+    assert_eq!(ids(&lost), [("a", 1)]);
+    let patient = Fetch {
+        wait: Duration::from_secs(60),
+        ..fetch("n")
+    };
+    let soon = tokio::time::timeout(Duration::from_secs(20), consumers.fetch(&name(), &patient)).await;
+    assert_eq!(
+        ids(&soon.expect("it waits beside a backlog").unwrap()),
+        [("b", 1)]
+    );
+    consumers.stop();
+}
+
 /// A lease that ran out counts, also when it is the late acknowledgement that notices.
 #[tokio::test]
 async fn a_late_acknowledgement_writes_the_failed_attempt_down() {

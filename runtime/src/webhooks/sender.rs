@@ -211,7 +211,7 @@ impl Sender {
             }
             Kind::Again => Fault::Receiver,
             Kind::Refused => Fault::Events {
-                is_first: attempt == 1,
+                is_first: self.is_refused_first(events.len(), attempt),
             },
         };
         if !self.record.failed(fault, &reason, wall) {
@@ -227,6 +227,15 @@ impl Sender {
             .nack(&self.pushed.name, MEMBER, leases, &refusal)
             .await;
         self.settled("refuse", nacked.map(drop));
+    }
+
+    /// Whether an event is refused by itself for the first time. What was refused together is sent apart at the next attempt.
+    fn is_refused_first(&self, events: usize, attempt: u32) -> bool {
+        let first = match self.webhook.mode {
+            Mode::Event => 1,
+            Mode::Batch => 2,
+        };
+        events == 1 && attempt <= first
     }
 
     /// The receiver wants nothing any more: the consumer is paused.

@@ -17,6 +17,8 @@ use crate::{
 use super::{Books, position};
 
 pub(super) const CONNECTIONS: usize = 64;
+/// The server's thread that commits and publishes.
+const WRITER: &str = "store-writer";
 /// How long after the last command the last subscriber may have its last event.
 const CAUGHT_UP_MAX: Duration = Duration::from_secs(600);
 
@@ -41,6 +43,8 @@ pub(super) struct Followed {
     pub(super) commands: u64,
     /// How long commands were sent.
     pub(super) time: Duration,
+    /// Processor time of the server's thread that commits.
+    pub(super) writer: Duration,
     /// Processor time of the server, of the thread that reads for the subscribers, and of the rest of the generator.
     pub(super) server: Duration,
     pub(super) readers: Duration,
@@ -90,10 +94,12 @@ impl Line {
         let before = service.memory()?;
         let scripts = deposits(CONNECTIONS, books.run(), |seed| Accounts::random(accounts, seed));
         let readers = processor_time(subscribers.task())?;
+        let writer = service.thread_time(WRITER)?;
         let (busy, started) = (Busy::start(service)?, Instant::now());
         let (seen, scripts) = drive_at(self.pace, service.address, scripts, span)?;
         let (time, delivered) = (started.elapsed(), subscribers.delivered());
         let busy = busy.end(service)?;
+        let writer_end = service.thread_time(WRITER)?;
         let readers = processor_time(subscribers.task())?.saturating_sub(readers);
         let stalled = service.memory()?;
         let acknowledged: Vec<_> = scripts.into_iter().flat_map(Script::into_acknowledged).collect();
@@ -104,6 +110,7 @@ impl Line {
             commands: acknowledged.len() as u64,
             time,
             server: busy.0,
+            writer: writer_end.saturating_sub(writer),
             readers,
             generator: busy.1.saturating_sub(readers),
             behind,
@@ -157,6 +164,7 @@ impl Followed {
         self.commands += run.commands;
         self.time += run.time;
         self.server += run.server;
+        self.writer += run.writer;
         self.readers += run.readers;
         self.generator += run.generator;
         self.behind = self.behind.max(run.behind);
@@ -179,6 +187,11 @@ impl Followed {
     /// Processor time of the server for a command and what it leads to, microseconds.
     pub(super) fn us_per_command(&self) -> f64 {
         self.server.as_secs_f64() * 1e6 / self.commands.max(1) as f64
+    }
+
+    /// The same of the thread that commits: what those who follow cost it.
+    pub(super) fn writer_us_per_command(&self) -> f64 {
+        self.writer.as_secs_f64() * 1e6 / self.commands.max(1) as f64
     }
 
     /// Processor time of the server for an event that one subscriber is given, microseconds: what remains when the

@@ -59,7 +59,7 @@ fn section(lines: &[(Rate, Followed)], floor: &Pushed) -> Section {
          last command, `fell behind` how often they were told so, in all runs"
             .to_owned(),
         "`us each` is processor time of the server for each event that it gives one subscriber: what remains of it when \
-         the commands have taken what they take alone"
+         the commands have taken what they take alone; `writer us` is that of the thread that commits, for each command"
             .to_owned(),
         "the floor has no commands and no server: two threads write pieces of 32 KiB of the same events to the sockets, and \
          the same readers read; its `server cores` are those two threads'"
@@ -84,6 +84,7 @@ fn section(lines: &[(Rate, Followed)], floor: &Pushed) -> Section {
             "delivered/s",
             "of floor",
             "us each",
+            "writer us",
             "behind s",
             "fell behind",
             "server cores",
@@ -113,6 +114,7 @@ fn row((rate, followed): &(Rate, Followed), (none, alone): &(Rate, Followed), fl
             followed.delivered_per_second() / floor.per_second().max(f64::MIN_POSITIVE)
         ),
         each.map_or_else(|| "–".to_owned(), |each| format!("{each:.2}")),
+        format!("{:.1}", followed.writer_us_per_command()),
         format!("{:.1}", followed.behind.as_secs_f64()),
         format::count(followed.fell_behind),
     ];
@@ -135,6 +137,7 @@ fn floor_row(floor: &Pushed) -> Vec<String> {
         format!("{:.2}", floor.us_each()),
         none(),
         none(),
+        none(),
         format!("{writers:.2}"),
         format!("{readers:.2}"),
         none(),
@@ -149,6 +152,7 @@ pub(super) fn json((rate, followed): &(Rate, Followed)) -> serde_json::Value {
         "delivered": followed.delivered,
         "delivered_per_second": followed.delivered_per_second(),
         "server_us_per_command": followed.us_per_command(),
+        "writer_us_per_command": followed.writer_us_per_command(),
         "behind_seconds": followed.behind.as_secs_f64(),
         "fell_behind": followed.fell_behind,
         "server_cores": server,

@@ -37,10 +37,8 @@ fn what_failed_together_comes_again_apart() {
         pauses.iter().all(|pause| *pause >= Duration::from_millis(490)),
         "{pauses:?}"
     );
-    assert!(
-        pauses.iter().any(|pause| *pause < Duration::from_millis(900)),
-        "{pauses:?}"
-    );
+    let (shortest, longest) = (pauses.iter().min().unwrap(), pauses.iter().max().unwrap());
+    assert!(*longest - *shortest > Duration::from_millis(50), "{pauses:?}");
 }
 
 #[test]

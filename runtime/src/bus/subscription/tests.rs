@@ -155,3 +155,27 @@ async fn what_is_not_wanted_moves_the_place() {
     };
     assert_eq!(place, Position(46));
 }
+
+#[tokio::test]
+async fn room_for_large_pages_is_kept_until_they_are_delivered() {
+    let (store, bus) = bus(Limits {
+        stream_page_events: 4,
+        large_pages: 1,
+        ..Limits::default()
+    });
+    append(&store, "alice", 100);
+    let mut subscription = bus.subscribe(Position(0), FeedFilter::default()).unwrap();
+    let mut was_large = false;
+    for _ in 0..99 {
+        assert_eq!(events(&mut subscription, 1).await.len(), 1);
+        let is_large = bus.room.available_permits() == 0;
+        assert!(
+            is_large || !was_large,
+            "an event of a large page is still to be delivered"
+        );
+        was_large = is_large;
+    }
+    assert!(was_large, "whoever takes everything at once gets large pages");
+    caught_up(&mut subscription).await;
+    assert_eq!(bus.room.available_permits(), 1);
+}

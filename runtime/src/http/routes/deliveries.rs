@@ -131,7 +131,7 @@ fn batch(asked: Option<u32>) -> Result<Option<usize>, Problem> {
     match asked {
         Some(found) if !(1..=most::BATCH).contains(&found) => Err(Problem::malformed(
             format!("`max` is {found}; it must be from 1 to {}", most::BATCH),
-            "ask for fewer at a time",
+            "ask for as many as that",
         )
         .with("limit", most::BATCH)),
         found => Ok(found.map(|found| found as usize)),

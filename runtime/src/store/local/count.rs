@@ -53,7 +53,8 @@ impl Shared {
         let end = self.log.end();
         let (mut at, mut number) = (positions.start, part.chunk);
         let mut events = 0;
-        while at < positions.end && *room > 0 {
+        // Once as many were found as there can be, the rest has none.
+        while at < positions.end && *room > 0 && events < part.at_most {
             let chunk = match number {
                 Some(number) if number < end.chunk => Some(self.log.chunk(number)?),
                 Some(_) => None,

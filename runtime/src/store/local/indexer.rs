@@ -16,7 +16,7 @@ use crate::store::{format::Hashing, options::Step};
 const NAP: Duration = Duration::from_millis(500);
 /// After a failure.
 const PAUSE: Duration = Duration::from_millis(200);
-/// So many runs mean that merging is behind: it goes on without pauses, and before fresh runs.
+/// So many runs mean that merging is behind: it goes on without pauses; with twice as many it comes before fresh runs.
 const RUNS_BEHIND: usize = 24;
 /// How many times as long as a slice of a merge took it rests, while there are fewer runs than this. A large merge that works
 /// half of the time slows the log's own commits for as long as it takes; over an hour, merging needs a tenth of the time.
