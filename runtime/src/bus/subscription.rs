@@ -136,13 +136,6 @@ impl Subscription {
         None
     }
 
-    /// Whether there is something already that may be delivered.
-    #[must_use]
-    pub fn has_more(&self) -> bool {
-        let is_sent = |receiver: &Receiver<Signal>| !receiver.is_empty();
-        self.seam.ready() > 0 || self.receiver.as_ref().is_some_and(is_sent)
-    }
-
     /// Whether what comes next comes from the broadcast.
     #[must_use]
     pub fn is_live(&self) -> bool {

@@ -128,8 +128,6 @@ impl Following {
             return Some(self.idle());
         };
         if let Ok(Delivery::Event(Event::Written(written))) = first {
-            // All have been woken at once: from now on each comes at a time of its own.
-            self.resting = (!self.subscription.has_more()).then(|| Instant::now() + self.gather);
             return Some(written.bytes().clone());
         }
         let mut frame = Vec::with_capacity(self.usual_bytes);
