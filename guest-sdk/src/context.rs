@@ -17,17 +17,66 @@ use std::cell::Cell;
 /// assert_eq!(context.uuid(), again.uuid(), "the same seed gives the same identifiers");
 /// assert_ne!(context.uuid(), context.uuid(), "every call gives another");
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Context {
-    pub(crate) aggregate_id: String,
+    /// One after the other: one piece of memory for each decision is cheaper than one for each text.
+    texts: String,
+    aggregate_id: Span,
+    version: u64,
+    now: u64,
+    actor: Option<Span>,
+    command_id: Span,
+    correlation_id: Span,
+    causation_id: Option<Span>,
+    attributes: Vec<(Span, Span)>,
+    random: Random,
+}
+
+/// Where in the texts one begins and ends.
+#[derive(Debug, Clone, Copy, Default)]
+struct Span {
+    from: usize,
+    to: usize,
+}
+
+/// A context in pieces that are somebody else's.
+pub(crate) struct Parts<'a> {
+    pub(crate) aggregate_id: &'a str,
     pub(crate) version: u64,
     pub(crate) now: u64,
-    pub(crate) actor: Option<String>,
-    pub(crate) command_id: String,
-    pub(crate) correlation_id: String,
-    pub(crate) causation_id: Option<String>,
-    pub(crate) attributes: Vec<(String, String)>,
-    pub(crate) random: Random,
+    pub(crate) seed: (u64, u64),
+    pub(crate) actor: Option<&'a str>,
+    pub(crate) command_id: &'a str,
+    pub(crate) correlation_id: &'a str,
+    pub(crate) causation_id: Option<&'a str>,
+}
+
+impl From<Parts<'_>> for Context {
+    fn from(parts: Parts<'_>) -> Self {
+        let required = [parts.aggregate_id, parts.command_id, parts.correlation_id];
+        let optional = [parts.actor, parts.causation_id];
+        let length: usize = required.iter().map(|text| text.len()).sum();
+        let more: usize = optional.iter().flatten().map(|text| text.len()).sum();
+        let (high, low) = parts.seed;
+        let mut context = Self {
+            texts: String::with_capacity(length + more),
+            aggregate_id: Span::default(),
+            version: parts.version,
+            now: parts.now,
+            actor: None,
+            command_id: Span::default(),
+            correlation_id: Span::default(),
+            causation_id: None,
+            attributes: Vec::new(),
+            random: Random::from_seed(high, low),
+        };
+        context.aggregate_id = context.put(parts.aggregate_id);
+        context.command_id = context.put(parts.command_id);
+        context.correlation_id = context.put(parts.correlation_id);
+        context.actor = parts.actor.map(|text| context.put(text));
+        context.causation_id = parts.causation_id.map(|text| context.put(text));
+        context
+    }
 }
 
 impl Context {
@@ -37,25 +86,45 @@ impl Context {
     /// assert_eq!(annals_sdk::Context::builder("alice").build().version(), 0);
     /// ```
     pub fn builder(aggregate_id: impl Into<String>) -> ContextBuilder {
+        let aggregate_id: String = aggregate_id.into();
+        let parts = Parts {
+            aggregate_id: &aggregate_id,
+            version: 0,
+            now: 0,
+            seed: (0, 0),
+            actor: None,
+            command_id: "command-1",
+            correlation_id: "correlation-1",
+            causation_id: None,
+        };
         ContextBuilder {
-            context: Self {
-                aggregate_id: aggregate_id.into(),
-                version: 0,
-                now: 0,
-                actor: None,
-                command_id: "command-1".to_owned(),
-                correlation_id: "correlation-1".to_owned(),
-                causation_id: None,
-                attributes: Vec::new(),
-                random: Random::from_seed(0, 0),
-            },
+            context: Self::from(parts),
         }
+    }
+
+    fn put(&mut self, text: &str) -> Span {
+        let from = self.texts.len();
+        self.texts.push_str(text);
+        Span {
+            from,
+            to: self.texts.len(),
+        }
+    }
+
+    fn text(&self, span: Span) -> &str {
+        self.texts.get(span.from..span.to).unwrap_or_default()
+    }
+
+    /// Adds what newer hosts say.
+    pub(crate) fn with_attribute(&mut self, name: &str, value: &str) {
+        let attribute = (self.put(name), self.put(value));
+        self.attributes.push(attribute);
     }
 
     /// Which aggregate decides.
     #[must_use]
     pub fn aggregate_id(&self) -> &str {
-        &self.aggregate_id
+        self.text(self.aggregate_id)
     }
 
     /// The version that the decision is made on: how many events there are; 0 when the aggregate does not exist yet.
@@ -80,25 +149,25 @@ impl Context {
     /// Who asks, as authenticated by the host.
     #[must_use]
     pub fn actor(&self) -> Option<&str> {
-        self.actor.as_deref()
+        self.actor.map(|span| self.text(span))
     }
 
     /// Identifies this command: the idempotency key when there is one, else drawn by the host.
     #[must_use]
     pub fn command_id(&self) -> &str {
-        &self.command_id
+        self.text(self.command_id)
     }
 
     /// Shared by everything that one request of the outside world led to.
     #[must_use]
     pub fn correlation_id(&self) -> &str {
-        &self.correlation_id
+        self.text(self.correlation_id)
     }
 
     /// The event or command that caused this one.
     #[must_use]
     pub fn causation_id(&self) -> Option<&str> {
-        self.causation_id.as_deref()
+        self.causation_id.map(|span| self.text(span))
     }
 
     /// What newer hosts say beside the above.
@@ -106,8 +175,8 @@ impl Context {
     pub fn attribute(&self, name: &str) -> Option<&str> {
         self.attributes
             .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+            .find(|(key, _)| self.text(*key) == name)
+            .map(|(_, value)| self.text(*value))
     }
 
     /// The next 64 bits derived from the seed: the same in a replay of this decision, another at every call. Good
@@ -158,6 +227,26 @@ impl Context {
     }
 }
 
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let attributes = self.attributes.iter();
+        let attributes: Vec<_> = attributes
+            .map(|(name, value)| (self.text(*name), self.text(*value)))
+            .collect();
+        f.debug_struct("Context")
+            .field("aggregate_id", &self.aggregate_id())
+            .field("version", &self.version)
+            .field("now", &self.now)
+            .field("actor", &self.actor())
+            .field("command_id", &self.command_id())
+            .field("correlation_id", &self.correlation_id())
+            .field("causation_id", &self.causation_id())
+            .field("attributes", &attributes)
+            .field("random", &self.random)
+            .finish()
+    }
+}
+
 /// Makes a [`Context`] by hand, for tests.
 ///
 /// ```
@@ -191,31 +280,36 @@ impl ContextBuilder {
 
     /// Who asks.
     pub fn actor(mut self, actor: impl Into<String>) -> Self {
-        self.context.actor = Some(actor.into());
+        let actor: String = actor.into();
+        self.context.actor = Some(self.context.put(&actor));
         self
     }
 
     /// What identifies the command.
     pub fn command_id(mut self, id: impl Into<String>) -> Self {
-        self.context.command_id = id.into();
+        let id: String = id.into();
+        self.context.command_id = self.context.put(&id);
         self
     }
 
     /// What the whole request shares.
     pub fn correlation_id(mut self, id: impl Into<String>) -> Self {
-        self.context.correlation_id = id.into();
+        let id: String = id.into();
+        self.context.correlation_id = self.context.put(&id);
         self
     }
 
     /// What caused the command.
     pub fn causation_id(mut self, id: impl Into<String>) -> Self {
-        self.context.causation_id = Some(id.into());
+        let id: String = id.into();
+        self.context.causation_id = Some(self.context.put(&id));
         self
     }
 
     /// Adds an attribute.
     pub fn attribute(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.context.attributes.push((name.into(), value.into()));
+        let (name, value): (String, String) = (name.into(), value.into());
+        self.context.with_attribute(&name, &value);
         self
     }
 

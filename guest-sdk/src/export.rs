@@ -5,9 +5,9 @@ use std::marker::PhantomData;
 
 use crate::bindings::annals::aggregate::types as wit;
 use crate::bindings::exports::annals::aggregate::{
-    aggregate, invariants, manifest, snapshots, upcasting, view,
+    aggregate, invariants, manifest, snapshots, turn, upcasting, view,
 };
-use crate::context::Random;
+use crate::context::Parts;
 use crate::live::{self, Decided, HandleError};
 use crate::{Context, Decide, EventError, Manifest, NewEvent, VersionedEvent, log, snapshot};
 
@@ -171,6 +171,12 @@ impl<A: Decide> invariants::Guest for Adapter<A> {
     }
 }
 
+impl<A: Decide> turn::Guest for Adapter<A> {
+    fn decide(instance: aggregate::InstanceBorrow<'_>, request: Vec<u8>) -> Vec<u8> {
+        crate::turn::decide(&mut *instance.get::<Live<A>>().0.borrow_mut(), &request)
+    }
+}
+
 impl<A: Decide> upcasting::Guest for Adapter<A> {
     fn upcast(event: upcasting::VersionedEvent) -> Result<Vec<upcasting::VersionedEvent>, String> {
         log::install_panic_hook();
@@ -203,18 +209,20 @@ impl<A: Decide> upcasting::Guest for Adapter<A> {
 
 impl From<wit::Context> for Context {
     fn from(context: wit::Context) -> Self {
-        let (high, low) = context.seed;
-        Self {
-            aggregate_id: context.aggregate_id,
+        let mut made = Self::from(Parts {
+            aggregate_id: &context.aggregate_id,
             version: context.version,
             now: context.now,
-            actor: context.actor,
-            command_id: context.command_id,
-            correlation_id: context.correlation_id,
-            causation_id: context.causation_id,
-            attributes: context.attributes,
-            random: Random::from_seed(high, low),
+            seed: context.seed,
+            actor: context.actor.as_deref(),
+            command_id: &context.command_id,
+            correlation_id: &context.correlation_id,
+            causation_id: context.causation_id.as_deref(),
+        });
+        for (name, value) in &context.attributes {
+            made.with_attribute(name, value);
         }
+        made
     }
 }
 

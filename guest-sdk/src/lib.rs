@@ -97,6 +97,7 @@ mod rejection;
 mod snapshot;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
+mod turn;
 
 pub use aggregate::{Aggregate, Decide, Decision, Recorded, View};
 pub use command::{Command, CommandError, CommandSchema};

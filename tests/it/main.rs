@@ -41,6 +41,7 @@ mod recovery;
 mod startup;
 mod tidy;
 mod tracer;
+mod turns;
 mod uploads;
 mod watched;
 mod webhooks;

@@ -1,6 +1,7 @@
 //! Deciding one command, in the exact order of the design:
-//! idempotency key → preconditions → `handle` → size and manifest checks → `apply` to the live object → invariants →
-//! proposal. A failure after `apply` drops the live object: nothing was appended, the next command rebuilds it.
+//! idempotency key → preconditions → the module's turn → proposal. A turn is `handle` → size and manifest checks → `apply`
+//! to the live object → invariants; where the module does it in one call, the host checks when it is over. A failure
+//! after `apply` drops the live object: nothing was appended, the next command rebuilds it.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use crate::{
         AggregateKey, Clock, CommandRecord, Commit, Committed, Context, ContextRecord, Decision,
         GuestCommand, IdempotencyRecord, NewEvent, Outcome, Rejection,
     },
-    wasm::{AppliedEvent, Fault, Handled, Refusal},
+    wasm::{ApplyRefusal, Fault, Refusal, Turn},
 };
 
 use super::{
@@ -105,24 +106,36 @@ impl Decide<'_> {
             name: self.request.command.clone(),
             payload: self.request.payload.clone(),
         };
-        let handled = self.call(cells, placed.cell, |cell| {
-            cell.handle(&placed.live, &context, &command)
+        let turn = self.call(cells, placed.cell, |cell| {
+            cell.decide(&placed.live, &context, &command)
         })?;
-        let Handled { fuel, outcome } = handled;
-        let decision = match outcome {
-            Ok(decision) => decision,
-            Err(Refusal::Rejected(Rejection {
-                code,
-                message,
-                details,
-            })) => {
-                let outcome = Outcome::Rejected {
+        let Turn {
+            fuel,
+            outcome,
+            broken,
+        } = turn.map_err(|refusal| self.bad_decision(unapplied(&refusal)))?;
+        if !broken.is_empty() {
+            return Err(Failed {
+                error: CommandError::InvariantBroken { broken },
+                drop_live: true,
+                retry_alone: false,
+            });
+        }
+        let (outcome, events) = match outcome {
+            Ok(Decision { events, reply }) => (Outcome::Accepted { reply, fuel }, events),
+            Err(Refusal::Rejected(rejection)) => {
+                let Rejection {
+                    code,
+                    message,
+                    details,
+                } = rejection;
+                let rejected = Outcome::Rejected {
                     code,
                     message,
                     details,
                     fuel,
                 };
-                return Ok(self.record_or_answer(self.commit(head, context, command, outcome, Vec::new())));
+                (rejected, Vec::new())
             }
             Err(Refusal::UnknownCommand) => return Err(Failed::harmless(self.unknown_command())),
             Err(Refusal::Malformed { pointer, problem }) => {
@@ -133,48 +146,7 @@ impl Decide<'_> {
                 }));
             }
         };
-        let Decision { events, reply } = decision;
-        let commit = self.commit(head, context, command, Outcome::Accepted { reply, fuel }, events);
-        if !commit.events.is_empty() {
-            self.apply(cells, placed, &commit)?;
-            self.check_invariants(cells, placed)?;
-        }
-        Ok(self.record_or_answer(commit))
-    }
-
-    fn apply(&self, cells: &mut Cells, placed: &Placed, commit: &Commit) -> Result<(), Failed> {
-        let events: Vec<AppliedEvent<'_>> = commit
-            .events
-            .iter()
-            .enumerate()
-            .map(|(index, event)| {
-                AppliedEvent::decided(commit.first_version.plus(index), commit.context.now, event)
-            })
-            .collect();
-        match self.call(cells, placed.cell, |cell| {
-            cell.apply_decided(&placed.live, &events)
-        })? {
-            Ok(()) => Ok(()),
-            Err(refusal) => {
-                let what = format!("the module cannot apply the event that it has just decided: {refusal}");
-                Err(self.bad_decision(Fault::BadOutput { what }))
-            }
-        }
-    }
-
-    fn check_invariants(&self, cells: &mut Cells, placed: &Placed) -> Result<(), Failed> {
-        if !self.serving.module.has_invariants() {
-            return Ok(());
-        }
-        let broken = self.call(cells, placed.cell, |cell| cell.broken_invariants(&placed.live))?;
-        if broken.is_empty() {
-            return Ok(());
-        }
-        Err(Failed {
-            error: CommandError::InvariantBroken { broken },
-            drop_live: true,
-            retry_alone: false,
-        })
+        Ok(self.record_or_answer(self.commit(head, context, command, outcome, events)))
     }
 
     /// Calls the cell; any fault retires it.
@@ -272,6 +244,12 @@ impl Decide<'_> {
             module: self.serving.module.digest(),
             events,
         }
+    }
+}
+
+fn unapplied(refusal: &ApplyRefusal) -> Fault {
+    Fault::BadOutput {
+        what: format!("the module cannot apply the event that it has just decided: {refusal}"),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
 
 use super::{
     app::Running,
-    document::{Object, number, padded, quoted, raw},
+    document::{Object, number, padded, quoted, raw, text},
 };
 
 /// What is not encoded in ids within URIs (RFC 3986, unreserved).
@@ -26,6 +26,9 @@ pub(super) const ID: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'.')
     .remove(b'~');
+
+/// Bytes of most events beside the payload.
+const ROOM_BYTES: usize = 640;
 
 /// An event as it is sent, borrowed from wherever it is.
 #[derive(Debug, Clone, Copy)]
@@ -91,56 +94,55 @@ impl<'a> CloudEvent<'a> {
     }
 
     fn write_of(&self, log: LogIdentity, modules: &Modules, out: &mut Vec<u8>) {
-        let aggregate_type = self.key.aggregate_type.as_str();
-        let mut object = Object::begin(out);
-        object.raw("specversion", b"\"1.0\"");
-        let id = object.member("id");
-        id.push(b'"');
-        self.write_id(log, id);
-        id.push(b'"');
-        let source = object.member("source");
-        source.extend_from_slice(b"\"/v1/aggregates/");
-        source.extend_from_slice(aggregate_type.as_bytes());
-        source.push(b'"');
-        object.text("subject", self.key.aggregate_id.as_str());
-        object.text("type", self.event_type);
-        let time = object.member("time");
-        time.push(b'"');
-        push_rfc3339(self.recorded_at, time);
-        time.push(b'"');
+        let aggregate_type = self.key.aggregate_type.as_str().as_bytes();
         let is_json = self.key.aggregate_type.is_system() || modules.writes_json(self.module);
+        out.reserve(ROOM_BYTES + self.payload.len());
+        out.extend_from_slice(br#"{"specversion":"1.0","id":""#);
+        self.write_id(log, out);
+        out.extend_from_slice(br#"","source":"/v1/aggregates/"#);
+        out.extend_from_slice(aggregate_type);
+        out.extend_from_slice(br#"","subject":"#);
+        text(self.key.aggregate_id.as_str(), out);
+        out.extend_from_slice(br#","type":"#);
+        text(self.event_type, out);
+        out.extend_from_slice(br#","time":""#);
+        push_rfc3339(self.recorded_at, out);
         if is_json {
-            object.raw("datacontenttype", b"\"application/json\"");
+            out.extend_from_slice(br#"","datacontenttype":"application/json"#);
         }
-        let schema = object.member("dataschema");
-        schema.extend_from_slice(b"\"urn:annals:schema:");
-        schema.extend_from_slice(aggregate_type.as_bytes());
-        schema.push(b':');
-        schema.extend_from_slice(self.event_type.as_bytes());
-        schema.push(b':');
-        number(u64::from(self.schema), schema);
-        schema.push(b'"');
-        write_payload(self.payload, is_json, ["data", "data_base64"], &mut object);
-        let sequence = object.member("sequence");
-        sequence.push(b'"');
-        padded(self.version.0, sequence);
-        sequence.push(b'"');
-        let position = object.member("position");
-        position.push(b'"');
-        push_hex(
-            &Cursor::new(log.log_id, log.epoch, self.position).bytes(),
-            position,
-        );
-        position.push(b'"');
-        object.text("correlationid", self.correlation_id);
-        object.text_if("causationid", self.causation_id);
-        object.text_if("actor", self.actor);
-        let module = object.member("module");
-        module.push(b'"');
-        push_hex(&self.module.0, module);
-        module.push(b'"');
-        object.text_if("traceparent", self.traceparent);
-        object.end();
+        out.extend_from_slice(br#"","dataschema":"urn:annals:schema:"#);
+        out.extend_from_slice(aggregate_type);
+        out.push(b':');
+        out.extend_from_slice(self.event_type.as_bytes());
+        out.push(b':');
+        number(u64::from(self.schema), out);
+        if is_json {
+            out.extend_from_slice(br#"","data":"#);
+            raw(self.payload, out);
+        } else {
+            out.extend_from_slice(br#"","data_base64":"#);
+            quoted(STANDARD.encode(self.payload), out);
+        }
+        out.extend_from_slice(br#","sequence":""#);
+        padded(self.version.0, out);
+        out.extend_from_slice(br#"","position":""#);
+        let position = Cursor::new(log.log_id, log.epoch, self.position);
+        push_hex(&position.bytes(), out);
+        out.extend_from_slice(br#"","correlationid":"#);
+        text(self.correlation_id, out);
+        let optional = |name: &[u8], value: Option<&str>, out: &mut Vec<u8>| {
+            if let Some(value) = value {
+                out.extend_from_slice(name);
+                text(value, out);
+            }
+        };
+        optional(br#","causationid":"#, self.causation_id, out);
+        optional(br#","actor":"#, self.actor, out);
+        out.extend_from_slice(br#","module":""#);
+        push_hex(&self.module.0, out);
+        out.push(b'"');
+        optional(br#","traceparent":"#, self.traceparent, out);
+        out.push(b'}');
     }
 
     /// Unique across logs and types: log id, type, aggregate id and version.

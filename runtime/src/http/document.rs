@@ -52,8 +52,11 @@ impl<'a> Object<'a> {
 
 /// A string, with escapes where they are needed.
 pub(super) fn text(value: &str, out: &mut Vec<u8>) {
-    let plain = |byte: &u8| *byte >= b' ' && *byte != b'"' && *byte != b'\\';
-    if value.as_bytes().iter().all(plain) {
+    // All bytes are looked at, so that many are at a time.
+    let is_plain = value.bytes().fold(true, |plain, byte| {
+        plain & (byte >= b' ') & (byte != b'"') & (byte != b'\\')
+    });
+    if is_plain {
         out.push(b'"');
         out.extend_from_slice(value.as_bytes());
         out.push(b'"');
@@ -90,13 +93,14 @@ fn digits(value: u64) -> [u8; 20] {
 /// JSON as it is kept, on one line, as streams need it. Line ends inside JSON are white space only: within strings they
 /// are escaped.
 pub(super) fn raw(json: &[u8], out: &mut Vec<u8>) {
-    let from = out.len();
-    out.extend_from_slice(json);
-    for byte in out.iter_mut().skip(from) {
-        if matches!(byte, b'\n' | b'\r') {
-            *byte = b' ';
-        }
+    let mut rest = json;
+    while let Some(at) = memchr::memchr2(b'\n', b'\r', rest) {
+        let (line, end) = rest.split_at(at);
+        out.extend_from_slice(line);
+        out.push(b' ');
+        rest = end.get(1..).unwrap_or_default();
     }
+    out.extend_from_slice(rest);
 }
 
 /// Anything that can be displayed and needs no escapes, in quotes.

@@ -46,14 +46,10 @@ impl Cursor {
     /// What its digits stand for.
     #[must_use]
     pub fn bytes(&self) -> [u8; BYTES] {
-        let mut bytes = [0; BYTES];
-        let parts = [FORMAT].into_iter().chain(self.log);
-        let parts = parts.chain(self.epoch.0.to_be_bytes());
-        let parts = parts.chain(self.position.0.to_be_bytes());
-        for (place, byte) in bytes.iter_mut().zip(parts) {
-            *place = byte;
-        }
-        bytes
+        let [a, b, c, d] = self.log;
+        let [e, f, g, h] = self.epoch.0.to_be_bytes();
+        let [i, j, k, l, m, n, o, p] = self.position.0.to_be_bytes();
+        [FORMAT, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
     }
 
     /// Whether the cursor was given out by this log.

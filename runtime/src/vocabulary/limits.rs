@@ -138,7 +138,7 @@ limits! {
     describe_fuel: u64 = 200_000_000, at most 10_000_000_000, "fuel",
         "starting a module and asking what it is", on breach "422", because "A module that needs more does not start.";
     handle_fuel: u64 = 50_000_000, at most 10_000_000_000, "fuel",
-        "one decision, and each other call that a command makes", on breach "422", because "About 50 ms of work.";
+        "one decision, where the module does it in one call with applying and checking it; and each other call that a command makes", on breach "422", because "About 50 ms of work.";
     snapshot_fuel: u64 = 1_000_000_000, at most 100_000_000_000, "fuel",
         "one save, restore or view of a state", on breach "snapshot skipped, warned", because "Ten megabytes of state fit.";
     handle_wall: Duration = Duration::from_secs(1), at most 60 * 1_000, "ms",

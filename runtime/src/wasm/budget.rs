@@ -6,7 +6,7 @@ use super::scan::Class;
 use crate::vocabulary::Limits;
 
 /// Bytes beside the payloads that an answer may take: names, list headers, messages.
-const OVERHEAD_BYTES: usize = 1 << 20;
+pub(super) const OVERHEAD_BYTES: usize = 1 << 20;
 /// Bytes of a manifest.
 const MANIFEST_BYTES_MAX: usize = 4 << 20;
 
@@ -61,6 +61,15 @@ impl Budget {
         Self {
             lift_bytes: payloads.saturating_add(OVERHEAD_BYTES),
             ..Self::command(class, limits, "bytes of the decision")
+        }
+    }
+
+    /// For a whole turn, which answers with what is broken as well.
+    pub(super) fn turn(class: Class, limits: &Limits) -> Self {
+        let decision = Self::decision(class, limits);
+        Self {
+            lift_bytes: decision.lift_bytes.saturating_add(OVERHEAD_BYTES),
+            ..decision
         }
     }
 

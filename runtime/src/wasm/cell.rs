@@ -5,7 +5,7 @@ use std::{fmt, marker::PhantomData, sync::Arc, sync::atomic, time::Duration, tim
 use super::{
     applied::{AppliedEvent, ApplyRefusal, batches},
     budget::Budget,
-    decision::{Handled, at_most},
+    decision::{Handled, Turn, at_most},
     fault::Fault,
     host::CellPermit,
     live::{Live, Object, Rendered},
@@ -131,6 +131,49 @@ impl Cell {
     ) -> Result<Handled, Fault> {
         let object = self.own(live)?;
         self.run(|occupant, module| occupant.handle(module, object, context, command))
+    }
+
+    /// Decides, applies what was decided to the live object, and checks what must always hold: in one call into the module
+    /// where it can, else one after the other. The inner error is the module's refusal to apply what it decided; release
+    /// `live` then, and when something is broken.
+    ///
+    /// # Errors
+    /// As for [`Cell::handle`] and [`Cell::apply_decided`].
+    pub fn decide(
+        &mut self,
+        live: &Live,
+        context: &Context,
+        command: &GuestCommand,
+    ) -> Result<Result<Turn, ApplyRefusal>, Fault> {
+        let object = self.own(live)?;
+        let turn = self.run(|occupant, module| occupant.turn(module, object, context, command))?;
+        if let Some(turn) = turn {
+            return Ok(turn);
+        }
+        let Handled { fuel, outcome } = self.handle(live, context, command)?;
+        let mut broken = Vec::new();
+        if let Ok(decision) = &outcome
+            && !decision.events.is_empty()
+        {
+            let first = context.version.plus(1);
+            let events: Vec<_> = decision
+                .events
+                .iter()
+                .enumerate()
+                .map(|(index, event)| AppliedEvent::decided(first.plus(index), context.now, event))
+                .collect();
+            if let Err(refusal) = self.apply_decided(live, &events)? {
+                return Ok(Err(refusal));
+            }
+            if self.module.has_invariants() {
+                broken = self.broken_invariants(live)?;
+            }
+        }
+        Ok(Ok(Turn {
+            fuel,
+            outcome,
+            broken,
+        }))
     }
 
     /// Applies events of the log. There is no fuel verdict: what was once committed must stay readable. The limits are

@@ -3,12 +3,13 @@
 use wit_parser::{PackageId, Resolve, SourceMap};
 
 /// The files of the contract: name and text.
-pub const SOURCES: [(&str, &str); 9] = [
+pub const SOURCES: [(&str, &str); 10] = [
     ("aggregate.wit", include_str!("../../../wit/aggregate.wit")),
     ("invariants.wit", include_str!("../../../wit/invariants.wit")),
     ("log.wit", include_str!("../../../wit/log.wit")),
     ("manifest.wit", include_str!("../../../wit/manifest.wit")),
     ("snapshots.wit", include_str!("../../../wit/snapshots.wit")),
+    ("turn.wit", include_str!("../../../wit/turn.wit")),
     ("types.wit", include_str!("../../../wit/types.wit")),
     ("upcasting.wit", include_str!("../../../wit/upcasting.wit")),
     ("view.wit", include_str!("../../../wit/view.wit")),
@@ -22,7 +23,7 @@ pub const VERSION: &str = "0.1.0";
 /// What every module must export.
 pub const REQUIRED: [&str; 2] = ["manifest", "aggregate"];
 /// What a module may export beside; found by presence.
-pub const OPTIONAL: [&str; 4] = ["snapshots", "view", "invariants", "upcasting"];
+pub const OPTIONAL: [&str; 5] = ["snapshots", "view", "invariants", "upcasting", "turn"];
 /// What a module may import; `types` holds type definitions only.
 pub const IMPORTS: [&str; 2] = ["log", "types"];
 

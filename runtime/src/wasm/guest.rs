@@ -15,6 +15,7 @@ pub(super) struct Guest {
     pub(super) snapshots: Option<exports::snapshots::Guest>,
     pub(super) view: Option<exports::view::Guest>,
     pub(super) invariants: Option<exports::invariants::Guest>,
+    pub(super) turn: Option<exports::turn::Guest>,
 }
 
 impl Guest {
@@ -28,6 +29,7 @@ impl Guest {
             snapshots: optional(&found.snapshots, |it| it.load(&mut *store, instance))?,
             view: optional(&found.view, |it| it.load(&mut *store, instance))?,
             invariants: optional(&found.invariants, |it| it.load(&mut *store, instance))?,
+            turn: optional(&found.turn, |it| it.load(&mut *store, instance))?,
         })
     }
 }

@@ -47,6 +47,7 @@ pub(super) struct Exports {
     pub(super) view: Option<exports::view::GuestIndices>,
     pub(super) invariants: Option<exports::invariants::GuestIndices>,
     pub(super) upcasting: Option<exports::upcasting::GuestIndices>,
+    pub(super) turn: Option<exports::turn::GuestIndices>,
 }
 
 impl Exports {
@@ -59,6 +60,7 @@ impl Exports {
             view: exports::view::GuestIndices::new(pre).ok(),
             invariants: exports::invariants::GuestIndices::new(pre).ok(),
             upcasting: exports::upcasting::GuestIndices::new(pre).ok(),
+            turn: exports::turn::GuestIndices::new(pre).ok(),
         })
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     applied::{AppliedEvent, ApplyRefusal},
     budget::Budget,
-    decision::Handled,
+    decision::{Handled, Turn},
     fault::Fault,
     live::{Object, Rendered},
     module::Module,
@@ -39,6 +39,18 @@ pub(super) trait Occupant: Send {
         context: &Context,
         command: &GuestCommand,
     ) -> Result<Handled, Fault>;
+
+    /// [`handle`](Self::handle), [`apply`](Self::apply) and [`broken_invariants`](Self::broken_invariants) in one; none where
+    /// it cannot be done in one.
+    fn turn(
+        &mut self,
+        _module: &Module,
+        _object: Object,
+        _context: &Context,
+        _command: &GuestCommand,
+    ) -> Result<Option<Result<Turn, ApplyRefusal>>, Fault> {
+        Ok(None)
+    }
 
     fn apply(
         &mut self,

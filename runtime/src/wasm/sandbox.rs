@@ -12,13 +12,14 @@ use super::{
     bindings::annals::aggregate::types as wit,
     budget::Budget,
     call::{guarded, instantiate, store_for},
-    decision::{Handled, checked},
+    decision::{Handled, Turn, checked},
     fault::Fault,
     guest::{Guest, wit_context},
     limiter::CellData,
     live::{Object, Rendered},
     module::{Exports, Module},
     occupant::{Memory, Occupant, not_mine},
+    turn,
 };
 use crate::vocabulary::{AggregateId, Context, GuestCommand};
 
@@ -129,6 +130,39 @@ impl Occupant for Sandbox {
             fuel: fuel_given.unwrap_or_default().saturating_sub(fuel_left),
             outcome: checked(answer, module)?,
         })
+    }
+
+    fn turn(
+        &mut self,
+        module: &Module,
+        object: Object,
+        context: &Context,
+        command: &GuestCommand,
+    ) -> Result<Option<Result<Turn, ApplyRefusal>>, Fault> {
+        if self.guest.turn.is_none() {
+            return Ok(None);
+        }
+        let resource = resource(object)?;
+        let request = turn::request(context, command)?;
+        let budget = Budget::turn(module.class, module.limits());
+        let fuel_given = budget.fuel;
+        let called = self.call(budget, |store, guest| {
+            let Some(turn) = &guest.turn else {
+                return Ok(None);
+            };
+            let answer = turn.call_decide(&mut *store, resource, &request)?;
+            Ok(Some((answer, store.get_fuel()?)))
+        })?;
+        let Some((answer, fuel_left)) = called else {
+            return Ok(None);
+        };
+        let fuel = fuel_given.unwrap_or_default().saturating_sub(fuel_left);
+        let answered = turn::answer(answer, module)?;
+        Ok(Some(answered.map(|(outcome, broken)| Turn {
+            fuel,
+            outcome,
+            broken,
+        })))
     }
 
     fn apply(

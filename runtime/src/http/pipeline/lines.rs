@@ -46,7 +46,7 @@ impl Lines {
     /// The next whole line with its number, from 1; blank lines are counted and passed over. None: more must come first.
     pub(super) fn next(&mut self) -> Option<(u64, Line)> {
         while let Some(frame) = self.frames.front_mut() {
-            let end = frame.iter().position(|byte| *byte == b'\n');
+            let end = memchr::memchr(b'\n', frame);
             let part = frame.split_to(end.unwrap_or(frame.len()));
             if end.is_some() {
                 frame.advance(1);

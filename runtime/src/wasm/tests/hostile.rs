@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 
 /// Expects a fault by its code; then the cell is retired, and the same module serves on in a fresh one.
-fn check(fault: &Fault, code: &str, mut cell: Cell, live: &Live) {
+pub(super) fn check(fault: &Fault, code: &str, mut cell: Cell, live: &Live) {
     assert_eq!(fault.code(), code, "{fault}");
     assert!(cell.is_retired() && !cell.has_room(), "{code}");
     assert_eq!(cell.live(), 0, "{code}");

@@ -13,6 +13,7 @@ mod healthy;
 mod hostile;
 mod logs;
 mod natives;
+mod turns;
 mod uploads;
 
 use std::sync::Arc;
