@@ -97,26 +97,16 @@ impl Drop for Streaming {
     }
 }
 
-/// Pieces that are no longer than this together are written as one: for a usual answer, which is two, copying costs less
-/// than giving the system a list.
-const SHORT_BYTES_MAX: usize = 2 * 1024;
-
 /// A socket with its [`Connection`].
 #[derive(Debug)]
 pub(super) struct Socket<S> {
     inner: S,
     connection: Connection,
-    /// Short pieces, put together.
-    short: Vec<u8>,
 }
 
 impl<S> Socket<S> {
     pub(super) fn new(inner: S, connection: Connection) -> Self {
-        Self {
-            inner,
-            connection,
-            short: Vec::new(),
-        }
+        Self { inner, connection }
     }
 
     fn check(&self, cx: &Context<'_>) -> io::Result<()> {
@@ -141,9 +131,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.check(cx)?;
-        let Self {
-            inner, connection, ..
-        } = &mut *self;
+        let Self { inner, connection } = &mut *self;
         let shared = &connection.shared;
         if shared.is_half_closed.load(Ordering::Acquire) {
             return Poll::Pending;
@@ -172,16 +160,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.check(cx)?;
-        let Self { inner, short, .. } = &mut *self;
-        let length: usize = pieces.iter().map(|piece| piece.len()).sum();
-        if length > SHORT_BYTES_MAX || pieces.len() < 2 {
-            return Pin::new(inner).poll_write_vectored(cx, pieces);
-        }
-        short.clear();
-        for piece in pieces {
-            short.extend_from_slice(piece);
-        }
-        Pin::new(inner).poll_write(cx, short)
+        Pin::new(&mut self.inner).poll_write_vectored(cx, pieces)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -201,74 +180,5 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Keeps what each write was given.
-    #[derive(Debug, Default)]
-    struct Writes(Vec<Vec<usize>>);
-
-    impl AsyncWrite for Writes {
-        fn poll_write(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            bytes: &[u8],
-        ) -> Poll<io::Result<usize>> {
-            self.0.push(vec![bytes.len()]);
-            Poll::Ready(Ok(bytes.len()))
-        }
-
-        fn poll_write_vectored(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            pieces: &[io::IoSlice<'_>],
-        ) -> Poll<io::Result<usize>> {
-            let lengths: Vec<usize> = pieces.iter().map(|piece| piece.len()).collect();
-            let length = lengths.iter().sum();
-            self.0.push(lengths);
-            Poll::Ready(Ok(length))
-        }
-
-        fn is_write_vectored(&self) -> bool {
-            true
-        }
-
-        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-    }
-
-    #[test]
-    fn short_pieces_are_written_as_one_and_long_ones_where_they_are() {
-        let mut socket = Socket::new(Writes::default(), Connection::default());
-        let mut context = Context::from_waker(std::task::Waker::noop());
-        let bytes = [b'x'; SHORT_BYTES_MAX];
-        for lengths in [
-            &[100, 500][..],
-            &[7, SHORT_BYTES_MAX, 2],
-            &[SHORT_BYTES_MAX],
-            &[3, 4],
-        ] {
-            let pieces: Vec<_> = lengths
-                .iter()
-                .map(|length| io::IoSlice::new(&bytes[..*length]))
-                .collect();
-            let written = Pin::new(&mut socket).poll_write_vectored(&mut context, &pieces);
-            let all = lengths.iter().sum::<usize>();
-            assert!(
-                matches!(written, Poll::Ready(Ok(length)) if length == all),
-                "{written:?}"
-            );
-        }
-        let expected: [&[usize]; 4] = [&[600], &[7, SHORT_BYTES_MAX, 2], &[SHORT_BYTES_MAX], &[7]];
-        assert_eq!(socket.inner.0, expected);
     }
 }

@@ -43,9 +43,8 @@ impl Protocols {
         http1
             .timer(TokioTimer::new())
             .header_read_timeout(limits.request_read)
-            // What is long, such as a frame that many subscribers are sent, goes to the system from where it is; what is short
-            // is copied into one piece by `Socket`.
-            .writev(true)
+            // Answers are short: one copy into the buffer costs less than a list of pieces for the system.
+            .writev(false)
             // What is a little too large is read, so that the answer can say so; beyond that hyper gives up without words.
             .max_buf_size((2 * limits.header_bytes).max(8 * 1024));
         let count = |limit: usize| u32::try_from(limit).unwrap_or(u32::MAX);
