@@ -17,7 +17,7 @@ use crate::{
 
 use super::{
     app::Running,
-    document::{Object, number, padded, quoted, raw, text},
+    document::{number, padded, quoted, raw, text},
 };
 
 /// What is not encoded in ids within URIs (RFC 3986, unreserved).
@@ -116,13 +116,13 @@ impl<'a> CloudEvent<'a> {
         out.extend_from_slice(self.event_type.as_bytes());
         out.push(b':');
         number(u64::from(self.schema), out);
-        if is_json {
-            out.extend_from_slice(br#"","data":"#);
-            raw(self.payload, out);
+        let name: &[u8] = if is_json {
+            br#"","data":"#
         } else {
-            out.extend_from_slice(br#"","data_base64":"#);
-            quoted(STANDARD.encode(self.payload), out);
-        }
+            br#"","data_base64":"#
+        };
+        out.extend_from_slice(name);
+        write_payload(self.payload, is_json, out);
         out.extend_from_slice(br#","sequence":""#);
         padded(self.version.0, out);
         out.extend_from_slice(br#"","position":""#);
@@ -191,12 +191,11 @@ impl Encode for CloudEvents {
 }
 
 /// Payload bytes as JSON where they are, which was checked before they got into the log; else in base64.
-pub(super) fn write_payload(bytes: &[u8], is_json: bool, names: [&'static str; 2], object: &mut Object<'_>) {
-    let [json, base64] = names;
+pub(super) fn write_payload(bytes: &[u8], is_json: bool, out: &mut Vec<u8>) {
     if is_json {
-        raw(bytes, object.member(json));
+        raw(bytes, out);
     } else {
-        quoted(STANDARD.encode(bytes), object.member(base64));
+        quoted(STANDARD.encode(bytes), out);
     }
 }
 
@@ -347,14 +346,12 @@ mod tests {
     #[test]
     fn payloads_are_json_or_base64() {
         for (bytes, is_json, expected) in [
-            (&b"{\"a\":\n1}"[..], true, "{\"j\":{\"a\": 1}}"),
-            (b"{\"a\":1}", false, "{\"b\":\"eyJhIjoxfQ==\"}"),
-            (b"\xff", false, "{\"b\":\"/w==\"}"),
+            (&b"{\"a\":\n1}"[..], true, "{\"a\": 1}"),
+            (b"{\"a\":1}", false, "\"eyJhIjoxfQ==\""),
+            (b"\xff", false, "\"/w==\""),
         ] {
             let mut out = Vec::new();
-            let mut object = Object::begin(&mut out);
-            write_payload(bytes, is_json, ["j", "b"], &mut object);
-            object.end();
+            write_payload(bytes, is_json, &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
     }

@@ -187,7 +187,7 @@ fn write_accepted(
         Some(reply) if running.modules.writes_json(&commit.module) => object.raw("reply", reply),
         Some(reply) => {
             object.raw("reply", b"null");
-            write_payload(reply, false, ["reply", "reply_base64"], &mut object);
+            write_payload(reply, false, object.member("reply_base64"));
         }
         None => object.raw("reply", b"null"),
     }
