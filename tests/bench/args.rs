@@ -46,6 +46,9 @@ pub(crate) struct Args {
     /// Numbers of keep-alive connections, each with one request under way
     #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1, 64, 512])]
     pub(crate) connections: Vec<usize>,
+    /// Numbers of subscribers beside commands; the first is what the others are held against
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [0, 1, 10, 100])]
+    pub(crate) subscribers: Vec<usize>,
     /// Accounts that commands are spread over
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     pub(crate) accounts: u32,
@@ -113,8 +116,14 @@ pub(crate) enum Part {
     Skew,
     /// Many commands on one connection.
     Pipelined,
-    /// Subscribers beside commands, catching up, durable consumers.
+    /// Commands beside those who follow.
     FanOut,
+    /// Commands beside a thousand who follow, of whom most hardly read.
+    SlowSubscribers,
+    /// Reading the log from its beginning.
+    CatchUp,
+    /// Durable consumers.
+    Consumers,
     /// The layers below HTTP, one by one.
     InProcess,
     /// First reads after a restart.

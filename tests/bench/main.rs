@@ -111,9 +111,16 @@ fn measure(bench: &Bench<'_>, facts: &mut Facts, report: &mut Report) -> Result<
         report.add(pipelined::measure(bench, facts)?);
     }
     if has(Part::FanOut) {
-        fan_out::measure(bench, facts)?
-            .into_iter()
-            .for_each(|section| report.add(section));
+        report.add(fan_out::followers(bench, facts)?);
+    }
+    if has(Part::SlowSubscribers) {
+        report.add(fan_out::slow(bench, facts)?);
+    }
+    if has(Part::CatchUp) {
+        report.add(fan_out::catch_up(bench, facts)?);
+    }
+    if has(Part::Consumers) {
+        report.add(fan_out::consumers(bench, facts)?);
     }
     if has(Part::InProcess) {
         report.add(in_process::measure(bench, facts)?);

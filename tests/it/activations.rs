@@ -71,7 +71,11 @@ fn different_uploads_at_once_leave_one_history() {
     );
     // What the log says serves the type is also what decides.
     let answer = server.command("counter/a", "add", &json!({ "by": 1 })).ok();
-    assert_eq!(answer["events"][0]["module"], deployments["active"]);
+    let module = answer["events"][0]["module"].as_str().unwrap();
+    assert!(
+        deployments["active"].as_str().unwrap().starts_with(module),
+        "{answer}"
+    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! that it is the server and not the kernel that has to do something about what they do not read.
 
 mod killed;
+mod pushed;
 
 use std::{net::SocketAddr, time::Duration};
 

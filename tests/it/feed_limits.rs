@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use annals::vocabulary::Limits;
 use annals_tests::{
+    cursors::later,
     guests,
     http::{LineStream, SseStream},
     server::{Api, TestServer},
@@ -25,19 +26,13 @@ fn added(server: &TestServer) -> String {
     answer["position"].as_str().unwrap().to_owned()
 }
 
-/// A position that the log will have reached after so many more events.
-fn beyond(position: &str, events: u64) -> String {
-    let number = u64::from_str_radix(&position[18..], 16).unwrap();
-    format!("{}{:016x}", &position[..18], number + events)
-}
-
 #[test]
 fn whoever_follows_or_waits_takes_one_of_so_many_places() {
     let server = counter(Limits {
         subscribers: 1,
         ..Limits::default()
     });
-    let later = beyond(&added(&server), 5);
+    let later = later(&added(&server), 5);
     server
         .request(
             "PUT",
@@ -86,7 +81,7 @@ fn whoever_follows_or_waits_takes_one_of_so_many_places() {
 #[test]
 fn what_is_wrong_with_a_request_is_told_before_it_waits() {
     let server = counter(Limits::default());
-    let later = beyond(&added(&server), 5);
+    let later = later(&added(&server), 5);
     let begun = Instant::now();
     for (path, accept, says) in [
         ("/v1/events?limit=0", "application/json", "limit=0"),

@@ -7,6 +7,7 @@ use std::{
 
 use annals::vocabulary::Limits;
 use annals_tests::{
+    cursors::{later, of_another_branch, of_another_log},
     guests,
     http::Response,
     server::{Api, TestServer, next_link},
@@ -37,14 +38,12 @@ fn length(page: &Response) -> usize {
 
 /// Cursors that lead nowhere, with the status, the kind and a word of the answer.
 fn bad_cursors(good: &str) -> [(String, u16, &'static str, &'static str); 5] {
-    let other_log = format!("{}00000000{}", &good[..2], &good[10..]);
-    let other_epoch = format!("{}0000002a{}", &good[..10], &good[18..]);
     [
         ("nonsense".into(), 400, "bad-cursor", "is not a cursor"),
         (good.to_uppercase() + "0", 400, "bad-cursor", "is not a cursor"),
-        (other_log, 400, "bad-cursor", "another log"),
-        (other_epoch, 410, "dead-branch", "branch"),
-        (format!("{}f", &good[..33]), 400, "bad-cursor", "beyond the end"),
+        (of_another_log(good), 400, "bad-cursor", "another log"),
+        (of_another_branch(good), 410, "dead-branch", "branch"),
+        (later(good, 1_000_000), 400, "bad-cursor", "beyond the end"),
     ]
 }
 
@@ -123,8 +122,7 @@ fn the_position_of_every_answer_can_be_waited_for() {
 fn reads_wait_for_a_position() {
     let server = counter(Limits::default());
     let now = add(&server, 2)["position"].as_str().unwrap().to_owned();
-    let number = u64::from_str_radix(&now[18..], 16).unwrap();
-    let soon = format!("{}{:016x}", &now[..18], number + 2);
+    let soon = later(&now, 2);
     let paths = [STATE, HISTORY, "/v1/events"];
     // It does not come.
     for path in paths {

@@ -5,7 +5,9 @@ use std::{process::Command, time::Duration};
 
 use annals::vocabulary::Limits;
 use annals_tests::{
-    artifacts, guests,
+    artifacts,
+    cursors::number,
+    guests,
     http::{LineStream, SseEvent, SseStream},
     server::{Api, Process, TestServer},
     shapes::members,
@@ -38,11 +40,6 @@ fn line(stream: &mut LineStream) -> Value {
 
 fn event(stream: &mut SseStream) -> SseEvent {
     stream.next_event().unwrap().expect("the stream goes on")
-}
-
-/// The number inside of a cursor, which only tests may know of.
-fn number(cursor: &str) -> u64 {
-    u64::from_str_radix(&cursor[18..], 16).unwrap()
 }
 
 #[test]

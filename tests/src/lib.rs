@@ -8,6 +8,7 @@
 
 pub mod absent;
 pub mod artifacts;
+pub mod cursors;
 pub mod follow;
 pub mod guests;
 pub mod http;

@@ -8,6 +8,7 @@ mod event;
 mod history;
 mod pace;
 mod place;
+mod push;
 mod relay;
 mod seam;
 mod source;
@@ -24,17 +25,17 @@ use tokio::sync::{Semaphore, broadcast, watch};
 
 use crate::{
     store::{EventStore, FeedFilter},
-    vocabulary::{AggregateKey, Commit, Limits, Outcome, Position},
+    vocabulary::{AggregateKey, Commit, Committed, Limits, Outcome, Position},
 };
 
 pub use event::{Delivery, Event, LiveEvent};
 pub use history::{History, HistoryPage};
 pub use place::Place;
+pub use push::{Outlet, Put};
 pub use relay::{Form, Written};
 pub use source::Source;
 pub use subscription::Subscription;
 
-use event::Shared;
 use relay::{Frame, Relays};
 use waiting::Moves;
 
@@ -42,7 +43,7 @@ use waiting::Moves;
 #[derive(Debug, Clone)]
 pub(crate) enum Signal {
     /// A commit with events.
-    Commit(Arc<Shared>),
+    Commit(Arc<Committed>),
     /// A commit too large to be kept for those who are behind: it is read from the store.
     Stored { key: AggregateKey, last: Position },
     /// What a relay has written.
@@ -88,7 +89,7 @@ impl Bus {
             // Who subscribes after this look finds the commit in the store.
             if publish.receiver_count() > 0 {
                 let signal = if kept_bytes(&committed.commit) <= commit_bytes {
-                    Signal::Commit(Arc::new(Shared::new(committed)))
+                    Signal::Commit(Arc::clone(committed))
                 } else {
                     Signal::Stored {
                         key: committed.commit.key.clone(),

@@ -15,7 +15,10 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::{broadcast, watch};
 
-use super::{Bus, Delivery, Event, Signal, Subscription};
+use super::{
+    Bus, Delivery, Event, Signal, Subscription,
+    push::{Join, Pushers},
+};
 use crate::{
     store::{FeedFilter, ReadError},
     vocabulary::Position,
@@ -80,6 +83,11 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
+    #[cfg(test)]
+    pub(super) fn new(bytes: Bytes, ends: Box<[(Position, usize)]>, through: Position) -> Self {
+        Self { bytes, ends, through }
+    }
+
     /// Those after a position.
     pub(super) fn after(&self, position: Position) -> Option<Written> {
         let known = self.ends.partition_point(|(at, _)| *at <= position);
@@ -96,6 +104,7 @@ impl Frame {
 #[derive(Debug)]
 pub(super) struct Relay {
     frames: broadcast::WeakSender<Signal>,
+    pushers: Mutex<Pushers>,
     _followed: watch::Sender<()>,
 }
 
@@ -103,6 +112,12 @@ impl Relay {
     /// Every frame from now on. None once it has ended, which it does of itself when the store cannot be read.
     pub(super) fn listen(&self) -> Option<broadcast::Receiver<Signal>> {
         self.frames.upgrade().map(|frames| frames.subscribe())
+    }
+
+    /// Has frames pushed to a subscriber from now on, until it is given back.
+    pub(super) fn push(&self, join: Join) {
+        let mut pushers = self.pushers.lock().unwrap_or_else(PoisonError::into_inner);
+        pushers.join(join);
     }
 
     fn is_running(&self) -> bool {
@@ -168,6 +183,7 @@ fn start(bus: &Bus, filter: &FeedFilter, form: Form) -> Relay {
     tokio::spawn(writing.run(gone, limits.heartbeat / 2, limits.stream_gather));
     Relay {
         frames,
+        pushers: Mutex::new(Pushers::new(limits)),
         _followed: followed,
     }
 }

@@ -133,6 +133,12 @@ impl<E: Placed> Seam<E> {
         self.take(events, last);
     }
 
+    /// What was broadcast up to a place was delivered past the seam; and where the last event of that is.
+    pub(super) fn passed_by(&mut self, last: Option<Position>, through: Position) {
+        self.told = self.told.max(last.unwrap_or_default());
+        self.take([], through);
+    }
+
     /// A commit up to this position is to be read from the store; whether the page has more does not matter.
     pub(super) fn stored(&mut self, last: Position) {
         if last > self.reached {

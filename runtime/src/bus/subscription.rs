@@ -9,7 +9,7 @@ use tokio::{
             Receiver,
             error::{RecvError, TryRecvError},
         },
-        watch,
+        oneshot, watch,
     },
     task::{JoinError, JoinHandle},
 };
@@ -20,6 +20,7 @@ use super::{
     Bus, Delivery, Event, Place, Signal, Source,
     event::LiveEvent,
     pace::Pace,
+    push::{Join, Outlet, Received},
     relay::Relay,
     seam::{Placed, Seam, Step},
     source::SourcePage,
@@ -108,6 +109,39 @@ impl Subscription {
                 }
             }
         }
+    }
+
+    /// Has what comes next put into an outlet without being asked for it, as far as that goes: at most until there is no room
+    /// in the outlet, or a silence. What has been delivered until then has to be in the outlet already. Dropping the future
+    /// ends the subscription. False when it cannot go on.
+    pub async fn push(&mut self, outlet: Arc<dyn Outlet>) -> bool {
+        let is_idle = self.seam.is_live() && self.seam.ready() == 0;
+        let (Some(relay), true) = (&self.relay, is_idle) else {
+            return true;
+        };
+        let Some(receiver) = self.receiver.take_if(|receiver| receiver.is_empty()) else {
+            return true;
+        };
+        let (back, given_back) = oneshot::channel();
+        relay.push(Join {
+            reached: self.seam.reached(),
+            receiver,
+            outlet,
+            back,
+        });
+        let Ok(back) = given_back.await else {
+            return false;
+        };
+        self.seam.passed_by(back.last, back.through);
+        self.receiver = Some(back.receiver);
+        for received in back.next {
+            if self.receiver.is_none() {
+                // The rest comes from the store.
+                break;
+            }
+            self.take_signal(received);
+        }
+        true
     }
 
     /// The next delivery when it is there already.
@@ -201,10 +235,10 @@ impl Subscription {
         self.seam.listening();
     }
 
-    fn take_signal(&mut self, signal: Result<Signal, RecvError>) {
+    fn take_signal(&mut self, signal: Received) {
         match signal {
-            Ok(Signal::Commit(shared)) => {
-                let (commit, last) = (&shared.committed.commit, shared.committed.last_position());
+            Ok(Signal::Commit(committed)) => {
+                let (commit, last) = (&committed.commit, committed.last_position());
                 let source = &self.source;
                 let commit_events = if source.wants_commit(commit) {
                     commit.events.as_slice()
@@ -213,7 +247,7 @@ impl Subscription {
                 };
                 let wanted = commit_events.iter().enumerate();
                 let wanted = wanted.filter(|(index, event)| source.wants_event(commit, *index, event));
-                let live = wanted.map(|(index, _)| Event::Live(LiveEvent::new(&shared, index)));
+                let live = wanted.map(|(index, _)| Event::Live(LiveEvent::new(&committed, index)));
                 self.seam.commit(live, last);
                 self.source.passed_commit(commit);
             }

@@ -88,7 +88,8 @@ impl<'a> CloudEvent<'a> {
         })
     }
 
-    /// Appends the event as JSON, on one line.
+    /// Appends the event as JSON, on one line. Without `datacontenttype`: `data` in this format is JSON unless something else
+    /// is said.
     pub(super) fn write(&self, running: &Running, out: &mut Vec<u8>) {
         self.write_of(running.store.identity(), &running.modules, out);
     }
@@ -107,9 +108,6 @@ impl<'a> CloudEvent<'a> {
         text(self.event_type, out);
         out.extend_from_slice(br#","time":""#);
         push_rfc3339(self.recorded_at, out);
-        if is_json {
-            out.extend_from_slice(br#"","datacontenttype":"application/json"#);
-        }
         out.extend_from_slice(br#"","dataschema":"urn:annals:schema:"#);
         out.extend_from_slice(aggregate_type);
         out.push(b':');
@@ -126,8 +124,7 @@ impl<'a> CloudEvent<'a> {
         out.extend_from_slice(br#","sequence":""#);
         padded(self.version.0, out);
         out.extend_from_slice(br#"","position":""#);
-        let position = Cursor::new(log.log_id, log.epoch, self.position);
-        push_hex(&position.bytes(), out);
+        Cursor::new(log.log_id, log.epoch, self.position).push(out);
         out.extend_from_slice(br#"","correlationid":"#);
         text(self.correlation_id, out);
         let optional = |name: &[u8], value: Option<&str>, out: &mut Vec<u8>| {
@@ -139,7 +136,7 @@ impl<'a> CloudEvent<'a> {
         optional(br#","causationid":"#, self.causation_id, out);
         optional(br#","actor":"#, self.actor, out);
         out.extend_from_slice(br#","module":""#);
-        push_hex(&self.module.0, out);
+        push_hex(self.module.half(), out);
         out.push(b'"');
         optional(br#","traceparent":"#, self.traceparent, out);
         out.push(b'}');

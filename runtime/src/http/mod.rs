@@ -2,6 +2,7 @@
 //! every failure becomes a problem document in one table.
 
 mod app;
+mod chunks;
 mod cloudevent;
 mod connection;
 mod consumer_body;

@@ -12,7 +12,7 @@ use std::{
 use crate::{
     aggregates::{Aggregates, UniqueIds},
     store::{AppendError, EventStore, ReadError, StoredModule},
-    vocabulary::{AggregateType, Clock, LaneEpoch, ModuleDigest, is_json},
+    vocabulary::{AggregateType, Clock, DigestBeginning, LaneEpoch, ModuleDigest, is_json},
     wasm::{Host, LoadError, Module, UploadError},
 };
 
@@ -160,7 +160,8 @@ impl Modules {
     pub fn upload(&self, bytes: &[u8], activate: bool) -> Result<Uploaded, UploadRefused> {
         let inspected = self.host.inspect(bytes)?;
         let _changing = self.change();
-        let known = self.find(&inspected.digest)?;
+        let mut all = self.store.modules()?.into_iter();
+        let known = all.find(|module| module.digest == inspected.digest);
         let module = self.host.load(&inspected)?;
         let aggregate_type = module.manifest().aggregate_type.clone();
         if aggregate_type.is_system() {
@@ -322,16 +323,14 @@ impl Modules {
         Ok(modules)
     }
 
-    /// One uploaded module.
+    /// The uploaded modules whose digest begins so, oldest first.
     ///
     /// # Errors
     /// [`ReadError`].
-    pub fn find(&self, digest: &ModuleDigest) -> Result<Option<StoredModule>, ReadError> {
-        Ok(self
-            .store
-            .modules()?
-            .into_iter()
-            .find(|module| module.digest == *digest))
+    pub fn find(&self, beginning: &DigestBeginning) -> Result<Vec<StoredModule>, ReadError> {
+        let mut modules = self.all()?;
+        modules.retain(|module| beginning.is_of(&module.digest));
+        Ok(modules)
     }
 
     /// The activations of a type, newest first; at most `limit`.

@@ -333,10 +333,47 @@ impl ModuleDigest {
     /// Length of [`ModuleDigest::short`], digits.
     pub const SHORT_LEN: usize = 8;
 
+    /// The first half, by which events name their module: enough that nobody can make two modules that share it.
+    #[must_use]
+    pub fn half(&self) -> &[u8] {
+        self.0.get(..self.0.len() / 2).unwrap_or_default()
+    }
+
     /// The first eight hexadecimal digits, for people and ETags.
     #[must_use]
     pub fn short(&self) -> String {
         super::hex(self.0.get(..Self::SHORT_LEN / 2).unwrap_or_default())
+    }
+}
+
+/// The beginning of a module's digest: enough of it to find the one that is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DigestBeginning(String);
+
+impl DigestBeginning {
+    /// Whether a digest begins so.
+    #[must_use]
+    pub fn is_of(&self, digest: &ModuleDigest) -> bool {
+        digest.to_string().starts_with(&self.0)
+    }
+}
+
+impl fmt::Display for DigestBeginning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for DigestBeginning {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let (least, most) = (ModuleDigest::SHORT_LEN, 2 * size_of::<ModuleDigest>());
+        if !(least..=most).contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            let rule = format!("must be {most} hexadecimal digits, or the first {least} or more of them");
+            return Err(InvalidName::new("module digest", text, rule));
+        }
+        Ok(Self(text.to_ascii_lowercase()))
     }
 }
 

@@ -204,9 +204,11 @@ limits! {
     relays: usize = 32, at most 1_024, "count",
         "filters and forms for which events are written once for all who follow", on breach "they are written for each subscriber", because "Each is a task, and keeps frames.";
     relay_frames: usize = 32, at most 4_096, "count",
-        "frames of such a relay that are kept for subscribers that are a little behind", on breach "`fell-behind`, from the store", because "A sixth of a second.";
-    relay_frame_bytes: usize = 128 * KIB, at most 1_024 * KIB as u64, "B",
-        "events put into one frame of a relay when they are ready together", on breach "another frame", because "Together with `relay-frames`, 4 MiB for each relay.";
+        "frames of such a relay that are kept for subscribers that are a little behind", on breach "`fell-behind`, from the store", because "A third of a second.";
+    relay_frame_bytes: usize = 256 * KIB, at most 1_024 * KIB as u64, "B",
+        "events put into one frame of a relay when they are ready together", on breach "another frame", because "Together with `relay-frames`, 8 MiB for each relay.";
+    pushed_streams: usize = 16, at most 4_096, "count",
+        "subscribers that keep up to which one task writes the frames of a relay", on breach "another task", because "A frame is written to all of them in one turn, which others wait for: a tenth of a millisecond or two.";
     subscribers: usize = 4_096, at most 65_536, "count",
         "streams at a time", on breach "429", because "File descriptors and memory.";
     consumers: usize = 1_000, at most 10_000, "count",
@@ -245,7 +247,7 @@ limits! {
         "silence on a stream", on breach "a comment is sent", because "Proxies close silent connections.";
     stream_frame_bytes: usize = 32 * KIB, at most 1_024 * KIB as u64, "B",
         "events put into one piece of a stream when they are ready together", on breach "another piece", because "Memory; larger ones are hardly faster.";
-    stream_gather: Duration = Duration::from_millis(5), at most 1_000, "ms",
+    stream_gather: Duration = Duration::from_millis(10), at most 1_000, "ms",
         "time for which a busy stream gathers what happens before it sends the next piece", on breach "it is sent", because "A write for many events instead of one for each; what comes after a silence is sent at once.";
     checkpoint_positions: u64 = 10_000, at most 1_000_000_000, "count",
         "events that a filtered stream passes over in silence", on breach "a `checkpoint` is sent", because "Who comes back goes on there: a tenth of a second of reading.";

@@ -22,8 +22,8 @@ pub use cursor::{Cursor, CursorError};
 pub use guest::{Context, Decision, GuestCommand, Rejection};
 pub use hex::{hex, hex_pair, push_hex};
 pub use ids::{
-    AggregateId, AggregateKey, AggregateType, CommandName, ConsumerName, Epoch, EventType, IdempotencyKey,
-    InvalidName, LaneEpoch, LogId, ModuleDigest, Position, RequestHash, Version,
+    AggregateId, AggregateKey, AggregateType, CommandName, ConsumerName, DigestBeginning, Epoch, EventType,
+    IdempotencyKey, InvalidName, LaneEpoch, LogId, ModuleDigest, Position, RequestHash, Version,
 };
 pub use json::check_json;
 pub use json_problem::json_problem;

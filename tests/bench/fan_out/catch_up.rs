@@ -97,7 +97,7 @@ struct Lines {
 }
 
 /// Writes a log without HTTP; reads it from its beginning in each form, and measures the floors, in turns.
-pub(super) fn measure(bench: &Bench<'_>, facts: &mut Facts) -> Result<Section, Failed> {
+pub(crate) fn measure(bench: &Bench<'_>, facts: &mut Facts) -> Result<Section, Failed> {
     let (data, events) = write_log(bench, "catch-up", bench.args.catch_up_events())?;
     let mut lines = Lines {
         ndjson: Line::new("ndjson", "NDJSON"),

@@ -74,7 +74,7 @@ struct Line {
 }
 
 /// Both numbers of members in turns, each run with a consumer of its own that begins at the beginning.
-pub(super) fn measure(bench: &Bench<'_>, facts: &mut Facts) -> Result<Section, Failed> {
+pub(crate) fn measure(bench: &Bench<'_>, facts: &mut Facts) -> Result<Section, Failed> {
     let (data, events) = write_log(bench, "consumers", bench.args.consumer_events())?;
     let service = bench.server("consumers")?;
     let mut lines = MEMBERS.map(|members| Line {

@@ -17,7 +17,6 @@ struct CloudEvent<'a> {
     #[serde(rename = "type")]
     event_type: &'a str,
     time: String,
-    datacontenttype: &'static str,
     dataschema: String,
     data: &'a RawValue,
     sequence: String,
@@ -49,7 +48,6 @@ pub(super) fn write(
         subject: id,
         event_type: event.event_type.as_str(),
         time: format!("{:.3}", time.unwrap_or_default()),
-        datacontenttype: "application/json",
         dataschema: format!(
             "urn:annals:schema:{aggregate_type}:{}:{}",
             event.event_type.as_str(),
@@ -61,7 +59,7 @@ pub(super) fn write(
         correlationid: &origin.correlation_id,
         causationid: origin.causation_id.as_deref(),
         actor: origin.actor.as_deref(),
-        module: hex(&origin.module.0),
+        module: hex(origin.module.half()),
         traceparent: origin.traceparent.as_deref(),
     };
     serde_json::to_writer(out, &event)

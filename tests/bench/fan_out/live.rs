@@ -1,4 +1,4 @@
-//! Commands as fast as they are answered, with 0 to 100 who follow.
+//! Commands as fast as they are answered, with none to a hundred who follow.
 
 use serde_json::json;
 
@@ -18,8 +18,8 @@ use super::{
     push::Pushed,
 };
 
+/// Sockets that the floor writes to: as many as the target has subscribers.
 pub(super) const SUBSCRIBERS_MAX: usize = 100;
-const SUBSCRIBERS: [usize; 4] = [0, 1, 10, SUBSCRIBERS_MAX];
 
 /// All numbers of subscribers in turns.
 pub(super) fn measure(
@@ -28,7 +28,11 @@ pub(super) fn measure(
     books: &mut Books,
     facts: &mut Facts,
 ) -> Result<Section, Failed> {
-    let mut lines = SUBSCRIBERS.map(|count| Line::new(&title(count), count, 0, Pace::Closed));
+    let counts = &bench.args.subscribers;
+    let lines = counts
+        .iter()
+        .map(|count| Line::new(&title(*count), *count, 0, Pace::Closed));
+    let mut lines: Vec<_> = lines.collect();
     let mut floor = Pushed::default();
     for _ in 0..bench.args.runs() {
         for line in &mut lines {
@@ -36,8 +40,8 @@ pub(super) fn measure(
         }
         floor.measure(bench, service)?;
     }
-    let lines = lines.map(Line::finish);
-    for (count, (rate, followed)) in SUBSCRIBERS.iter().zip(&lines) {
+    let lines: Vec<_> = lines.into_iter().map(Line::finish).collect();
+    for (count, (rate, followed)) in counts.iter().zip(&lines) {
         facts.put_rate(&format!("fan-out-{count}"), rate);
         facts.put(
             format!("fan-out-{count}.delivered"),

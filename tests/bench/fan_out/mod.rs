@@ -27,31 +27,43 @@ use crate::{
 /// Sockets of more than a thousand subscribers, on both sides.
 const OPEN_FILES: u64 = 4_096;
 
-/// Measures all of it, each on a server of its own.
-pub(crate) fn measure(bench: &Bench<'_>, facts: &mut Facts) -> Result<Vec<Section>, Failed> {
-    allow_open_files(OPEN_FILES).map_err(|error| Failed::io("open a thousand streams", &error))?;
-    let mut sections = followed(bench, facts)?;
-    sections.push(catch_up::measure(bench, facts)?);
-    sections.push(consumers::measure(bench, facts)?);
-    Ok(sections)
+pub(crate) use catch_up::measure as catch_up;
+pub(crate) use consumers::measure as consumers;
+
+/// Commands with and without those who follow.
+pub(crate) fn followers(bench: &Bench<'_>, facts: &mut Facts) -> Result<Section, Failed> {
+    followed(bench, "fan-out", |service, books| {
+        live::measure(bench, service, books, facts)
+    })
 }
 
-/// Commands with and without those who follow, on one server, whose log is checked at the end.
-fn followed(bench: &Bench<'_>, facts: &mut Facts) -> Result<Vec<Section>, Failed> {
+/// The same with many who hardly read.
+pub(crate) fn slow(bench: &Bench<'_>, facts: &mut Facts) -> Result<Section, Failed> {
+    followed(bench, "slow-subscribers", |service, books| {
+        slow::measure(bench, service, books, facts)
+    })
+}
+
+/// Measures on a server of its own, whose log is checked at the end.
+fn followed(
+    bench: &Bench<'_>,
+    name: &str,
+    measure: impl FnOnce(&Service, &mut Books) -> Result<Section, Failed>,
+) -> Result<Section, Failed> {
+    allow_open_files(OPEN_FILES).map_err(|error| Failed::io("open a thousand streams", &error))?;
     let component = bench.component(bench.args.account.as_deref(), "account")?;
-    let service = bench.server("fan-out")?;
+    let service = bench.server(name)?;
     service.upload(&component)?;
     let mut books = Books {
         acknowledged: open_accounts(&service, bench.args.accounts)?,
         refused: 0,
         next_run: FIRST_RUN,
     };
-    let live = live::measure(bench, &service, &mut books, facts)?;
-    let mut slow = slow::measure(bench, &service, &mut books, facts)?;
+    let mut section = measure(&service, &mut books)?;
     let (service, checked) = check_log(bench, service, "account", &books.acknowledged, books.refused)?;
     service.end(End::Stopped)?;
-    slow.notes.push(checked_note(bench, &checked));
-    Ok(vec![live, slow])
+    section.notes.push(checked_note(bench, &checked));
+    Ok(section)
 }
 
 /// What was sent to one server so far.

@@ -140,7 +140,6 @@ impl Client {
 const SEQUENCE: &str = "\"sequence\":\"";
 const SEQUENCE_DIGITS: usize = 20;
 const POSITION: &str = "\",\"position\":\"";
-const CURSOR_DIGITS: usize = 34;
 
 /// Finds the positions of events in whatever they are sent as, and counts them.
 pub(super) struct Positions {
@@ -182,11 +181,12 @@ impl Positions {
                 break from.max(carry.len().saturating_sub(SEQUENCE.len() - 1));
             };
             let digits = from + at + SEQUENCE.len() + SEQUENCE_DIGITS + POSITION.len();
-            let Some(cursor) = carry.get(digits..digits + CURSOR_DIGITS) else {
+            let rest = carry.get(digits..).unwrap_or_default();
+            let Some(length) = memchr::memchr(b'"', rest) else {
                 break from + at;
             };
-            self.found(cursor)?;
-            from = digits + CURSOR_DIGITS;
+            self.found(rest.get(..length).unwrap_or_default())?;
+            from = digits + length;
         };
         carry.drain(..keep_from);
         self.carry = carry;

@@ -33,9 +33,9 @@ const SAMPLE_BYTES: usize = 256 * 1024;
 const LONGEST: Duration = Duration::from_secs(60);
 const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
 const CAUGHT_UP: &str = "event: caught-up\ndata: {}\n\n";
-/// A cursor's digits before those of its position, and these.
-const CURSOR_BEGINNING: usize = 18;
-const POSITION_DIGITS: usize = 16;
+/// The first position that is given to an event of the pieces, and the digits that all of them have.
+const FIRST: u64 = 0x100_0000;
+const POSITION_DIGITS: usize = 7;
 
 /// All runs.
 #[derive(Debug, Default)]
@@ -128,16 +128,14 @@ impl Piece {
             .split_inclusive("\n\n")
             .filter(|frame| frame.ends_with("\n\n"));
         for frame in frames {
-            let named = "\"position\":\"";
-            let (true, Some(within)) = (frame.starts_with("id: "), frame.rfind(named)) else {
+            let Some((frame, digits)) = renumbered(frame) else {
                 continue;
             };
             if content.len() + frame.len() > PIECE_BYTES {
                 break;
             }
-            let digits = [4, within + named.len()];
-            places.push(digits.map(|digits| content.len() + digits + CURSOR_BEGINNING));
-            content.push_str(frame);
+            places.push(digits.map(|digits| content.len() + digits));
+            content.push_str(&frame);
         }
         if places.is_empty() {
             return Err(Failed::new(format!("no event is in what was sent: {text}")));
@@ -165,6 +163,22 @@ impl Piece {
     }
 }
 
+/// The frame of an event with the first position, and where its digits are; none for other frames.
+fn renumbered(frame: &str) -> Option<(String, [usize; 2])> {
+    let (id, _) = frame.strip_prefix("id: ")?.split_once('\n')?;
+    let cursor: Cursor = id.parse().ok()?;
+    let first = Cursor {
+        position: Position(FIRST),
+        ..cursor
+    };
+    let first = first.to_string();
+    let frame = frame.replace(id, &first);
+    let digits = |(at, _)| at + first.len() - POSITION_DIGITS;
+    let places: Vec<usize> = frame.match_indices(&first).map(digits).collect();
+    let places = places.try_into().ok()?;
+    Some((frame, places))
+}
+
 /// One run.
 struct Run {
     events: u64,
@@ -182,7 +196,7 @@ fn push(piece: &Piece, count: usize, span: (Duration, Duration)) -> Result<Run, 
         path: "/".to_owned(),
         fast: count,
         slow: 0,
-        after: Some(0),
+        after: Some(FIRST - 1),
     };
     let subscribers = Subscribers::open(address, &plan, LONGEST).map_err(failed)?;
     let mut sockets = joined(accepting.join()).map_err(failed)?;
@@ -242,7 +256,7 @@ fn accept(listener: &TcpListener, count: usize) -> io::Result<Vec<TcpStream>> {
 
 /// Writes piece after piece to each of them.
 fn write(sockets: &mut [TcpStream], mut piece: Piece, is_over: &AtomicBool) -> io::Result<()> {
-    let mut next = 1;
+    let mut next = FIRST;
     while !is_over.load(Ordering::Acquire) {
         piece.number(next);
         for socket in &mut *sockets {
@@ -259,10 +273,12 @@ fn joined<T>(ended: thread::Result<io::Result<T>>) -> io::Result<T> {
 
 #[cfg(test)]
 mod tests {
+    use annals::vocabulary::{Epoch, LogId};
+
     use super::*;
 
     fn sent() -> String {
-        let cursor = |position: u64| format!("0101010101{:08x}{position:016x}", 1);
+        let cursor = |position| Cursor::new(LogId([1; 16]), Epoch(1), Position(position)).to_string();
         let event = |position| {
             let cursor = cursor(position);
             format!(
@@ -280,10 +296,11 @@ mod tests {
     fn a_piece_has_the_events_alone_and_is_numbered_anew() {
         let mut piece = Piece::of(sent().as_bytes()).unwrap();
         assert_eq!(piece.places.len(), 2);
-        piece.number(0xabc);
+        piece.number(FIRST + 0xabc);
         let text = String::from_utf8(piece.bytes).unwrap();
-        for position in [0xabc_u64, 0xabd] {
-            assert_eq!(text.matches(&format!("{position:016x}")).count(), 2, "{text}");
+        for position in [FIRST + 0xabc, FIRST + 0xabd] {
+            assert_eq!(text.matches(&format!("1{position:x}\"")).count(), 1, "{text}");
+            assert_eq!(text.matches(&format!("1{position:x}\n")).count(), 1, "{text}");
         }
         assert!(!text.contains("caught-up") && !text.contains("retry"), "{text}");
         assert!(Piece::of(b"retry: 1000\n\n").is_err());

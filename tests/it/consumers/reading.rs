@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use annals::vocabulary::Limits;
 use annals_tests::{
+    cursors::later,
     http::SseStream,
     server::{Api, next_link},
 };
@@ -18,7 +19,7 @@ fn a_consumer_waits_for_a_position() {
     let answer = server.command("counter/a", "add", &json!({ "by": 1 }));
     let now = answer.ok()["position"].as_str().unwrap().to_owned();
     // The position is the last part of a cursor.
-    let soon = next_cursor(&now);
+    let soon = later(&now, 1);
     let stands = server.get(&format!("/v1/consumers/mails?wait_for={now}")).ok();
     assert_eq!(stands["lag"]["events"], 1);
     let fetched = at(&server, "mails", &format!("fetch?wait_for={now}"), &json!({})).ok();
@@ -44,12 +45,6 @@ fn a_consumer_waits_for_a_position() {
         fetching.join().unwrap().ok()
     });
     assert_eq!(places(&fetched), [place("b", 1)]);
-}
-
-/// The cursor of the next position.
-fn next_cursor(cursor: &str) -> String {
-    let (front, position) = cursor.split_at(cursor.len() - 16);
-    format!("{front}{:016x}", u64::from_str_radix(position, 16).unwrap() + 1)
 }
 
 #[test]

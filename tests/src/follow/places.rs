@@ -4,14 +4,10 @@ use std::io;
 
 use annals::vocabulary::Cursor;
 
-/// A cursor's digits before those of its position.
-const BEGINNING_DIGITS: usize = 18;
-const POSITION_DIGITS: usize = 16;
-
 /// Reads cursors of one log, one after the other.
 #[derive(Debug, Default)]
 pub struct Places {
-    /// What the last one that was read in full began with.
+    /// What the last one that was read in full began with, before its position.
     beginning: Vec<u8>,
 }
 
@@ -21,21 +17,22 @@ impl Places {
     /// # Errors
     /// When it is none.
     pub fn read(&mut self, cursor: &[u8]) -> io::Result<u64> {
-        if let Some((beginning, digits)) = cursor.split_at_checked(BEGINNING_DIGITS)
-            && beginning == self.beginning
+        if !self.beginning.is_empty()
+            && let Some(digits) = cursor.strip_prefix(self.beginning.as_slice())
             && let Some(position) = number(digits)
         {
             return Ok(position);
         }
         let text = String::from_utf8_lossy(cursor);
         let read: Cursor = text.parse().map_err(io::Error::other)?;
-        self.beginning = cursor[..BEGINNING_DIGITS].to_vec();
+        let digits = format!("{:x}", read.position.0).len();
+        self.beginning = cursor[..cursor.len() - digits].to_vec();
         Ok(read.position.0)
     }
 }
 
 fn number(digits: &[u8]) -> Option<u64> {
-    if digits.len() != POSITION_DIGITS {
+    if digits.is_empty() || digits.len() > 16 || digits.len() > 1 && digits[0] == b'0' {
         return None;
     }
     digits.iter().try_fold(0, |number, digit| {
@@ -69,7 +66,7 @@ mod tests {
         }
         let good = Cursor::new(LogId([2; 16]), Epoch(2), Position(9)).to_string();
         let upper = good.replace('9', "A");
-        for bad in ["", "7", &good[1..], &good[..33], &upper, &format!("{good}0")] {
+        for bad in ["", "7", &good[1..], &good[..10], &upper, &format!("{good}g")] {
             assert!(places.read(bad.as_bytes()).is_err(), "{bad}");
         }
     }

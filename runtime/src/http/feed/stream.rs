@@ -2,7 +2,7 @@
 //! one value a line. The socket's own back-pressure is what paces a subscription: nothing is read from it that the
 //! client has not made room for.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -16,16 +16,19 @@ use tokio::time::Instant;
 use crate::{
     bus::{self, Delivery, Event, Subscription, TooManySubscribers},
     store::{FeedFilter, ReadError},
-    vocabulary::{Limits, Position, push_hex},
+    vocabulary::{Limits, Position},
 };
 
 use super::{
-    super::{app::Running, cloudevent::CloudEvent, problem::Problem},
+    super::{app::Running, chunks::Chunks, cloudevent::CloudEvent, connection::Connection, problem::Problem},
     Form,
 };
 
 /// What a client that lost its connection is told of when to come back, in milliseconds.
 const GREETING: &str = "retry: 1000\n\n";
+
+/// Frames are pushed when they come one after the other within so many times of gathering.
+const FAST_GATHERS: u32 = 3;
 
 /// How a stream goes.
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +64,7 @@ pub(in crate::http) fn subscribe(
 pub(in crate::http) fn answer(
     limits: &Limits,
     running: Running,
+    connection: &Connection,
     subscription: Subscription,
     order: Order,
 ) -> Response {
@@ -73,6 +77,8 @@ pub(in crate::http) fn answer(
         heartbeat: limits.heartbeat,
         frame_bytes: limits.stream_frame_bytes,
         gather: limits.stream_gather,
+        past_hyper: PastHyper::of(connection, order),
+        frame_came: None,
         resting: None,
         usual_bytes: 0,
         is_greeted: is_lines,
@@ -103,6 +109,10 @@ struct Following {
     frame_bytes: usize,
     /// How long a stream that has sent everything gathers what comes next.
     gather: Duration,
+    /// Where frames are pushed to while they come fast.
+    past_hyper: Option<PastHyper>,
+    /// When the last frame that is shared came.
+    frame_came: Option<Instant>,
     /// Until when it does.
     resting: Option<Instant>,
     /// What the last frame took.
@@ -124,10 +134,14 @@ impl Following {
         if let Some(until) = self.resting.take() {
             tokio::time::sleep_until(until).await;
         }
+        if !self.pushed().await {
+            return None;
+        }
         let Ok(first) = tokio::time::timeout(self.heartbeat, self.subscription.next()).await else {
             return Some(self.idle());
         };
         if let Ok(Delivery::Event(Event::Written(written))) = first {
+            self.came(Instant::now());
             return Some(written.bytes().clone());
         }
         let mut frame = Vec::with_capacity(self.usual_bytes);
@@ -146,6 +160,26 @@ impl Following {
         self.usual_bytes = frame.len();
         // A body may not have an empty piece in HTTP/1.1: it would end there.
         (!frame.is_empty()).then(|| frame.into())
+    }
+
+    /// A frame that is shared has come; when the last one did so a moment ago, the next ones may be pushed.
+    fn came(&mut self, now: Instant) {
+        let before = self.frame_came.replace(now);
+        let is_fast = before.is_some_and(|before| now - before <= self.gather * FAST_GATHERS);
+        if let Some(past_hyper) = &mut self.past_hyper {
+            past_hyper.is_wanted = is_fast;
+        }
+    }
+
+    /// Lets what comes fast go past hyper, until it no longer does. False when the client has gone.
+    async fn pushed(&mut self) -> bool {
+        let Some(past_hyper) = self.past_hyper.as_mut().filter(|way| way.is_wanted) else {
+            return true;
+        };
+        past_hyper.is_wanted = false;
+        past_hyper.connection.flushed().await;
+        let outlet = Arc::clone(&past_hyper.chunks);
+        self.subscription.push(outlet).await && past_hyper.chunks.finished().await
     }
 
     /// In silence: where it has got to, when that is news.
@@ -205,6 +239,26 @@ impl Following {
     }
 }
 
+/// The way past hyper.
+struct PastHyper {
+    connection: Connection,
+    chunks: Arc<Chunks>,
+    is_wanted: bool,
+}
+
+impl PastHyper {
+    /// None for a stream that has an end, and where there is no such way.
+    fn of(connection: &Connection, order: Order) -> Option<Self> {
+        let goes_on = order.follow && order.limit.is_none();
+        let chunks = Chunks::of(connection).filter(|_| goes_on)?;
+        Some(Self {
+            connection: connection.clone(),
+            chunks: Arc::new(chunks),
+            is_wanted: false,
+        })
+    }
+}
+
 /// What is sent, in the form of the stream.
 struct Writer {
     running: Running,
@@ -219,11 +273,10 @@ impl Writer {
                 CloudEvent::from(read).write(&self.running, out);
             }),
             Event::Live(live) => self.framed(live.position(), frame, |out| {
-                live.write(out, |committed, index, out| {
-                    if let Some(event) = CloudEvent::of(committed).nth(index) {
-                        event.write(&self.running, out);
-                    }
-                });
+                let (committed, index) = live.of();
+                if let Some(event) = CloudEvent::of(committed).nth(index) {
+                    event.write(&self.running, out);
+                }
             }),
         }
     }
@@ -271,6 +324,6 @@ impl Writer {
     }
 
     fn cursor(&self, position: Position, frame: &mut Vec<u8>) {
-        push_hex(&self.running.cursor(position).bytes(), frame);
+        self.running.cursor(position).push(frame);
     }
 }

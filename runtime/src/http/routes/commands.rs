@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     aggregates::{Answer, CommandError, CommandRequest},
-    vocabulary::{self, AggregateKey, CommandName, Committed, IdempotencyKey, Outcome, is_json, push_hex},
+    vocabulary::{self, AggregateKey, CommandName, Committed, IdempotencyKey, Outcome, is_json},
 };
 
 use super::super::{
@@ -172,7 +172,7 @@ fn write_accepted(
     number(commit.last_version().0, object.member("version"));
     let position = object.member("position");
     position.push(b'"');
-    push_hex(&running.cursor(committed.last_position()).bytes(), position);
+    running.cursor(committed.last_position()).push(position);
     position.push(b'"');
     let events = object.member("events");
     events.push(b'[');

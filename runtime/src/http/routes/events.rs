@@ -15,6 +15,7 @@ use crate::{
 
 use super::super::{
     app::{App, Running},
+    connection::Connection,
     extract::Query,
     feed::{
         CAUGHT_UP, Criteria, Form, Order, PageAnswer, Wait, answer, first_event, last_event_id, next_target,
@@ -67,6 +68,7 @@ impl FeedQuery {
 pub(super) async fn feed(
     State(app): State<App>,
     running: Running,
+    connection: Connection,
     uri: Uri,
     Query(query): Query<FeedQuery>,
     headers: HeaderMap,
@@ -83,7 +85,7 @@ pub(super) async fn feed(
         let after = start(&running, resume, query.after.as_deref()).await?;
         let order = Order { form, follow, limit };
         let subscription = subscribe(&running, after, filter, order)?;
-        return Ok(answer(app.limits(), running, subscription, order));
+        return Ok(answer(app.limits(), running, &connection, subscription, order));
     };
     let limit = super::page_limit(&app, query.limit)?;
     Wait::over(wait, &running).await?;

@@ -15,6 +15,7 @@ use crate::{
 
 use super::super::{
     app::{App, Running},
+    connection::Connection,
     etag::AGGREGATE_VERSION,
     extract::{Path, Query},
     feed::{
@@ -97,6 +98,7 @@ impl HistoryQuery {
 pub(super) async fn history(
     State(app): State<App>,
     running: Running,
+    connection: Connection,
     path: Path,
     uri: Uri,
     Query(query): Query<HistoryQuery>,
@@ -126,7 +128,7 @@ pub(super) async fn history(
         };
         let subscription = running.bus.subscribe(after, history)?;
         let order = Order { form, follow, limit };
-        return Ok(answer(app.limits(), running, subscription, order));
+        return Ok(answer(app.limits(), running, &connection, subscription, order));
     };
     let mut request = Request {
         key: &key,

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::{
     modules::Modules,
     store::StoredModule,
-    vocabulary::{Manifest, ModuleDigest},
+    vocabulary::{DigestBeginning, Manifest, ModuleDigest},
 };
 
 use super::super::{
@@ -95,14 +95,23 @@ pub(super) async fn one(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     negotiate(&headers, &["application/json"])?;
-    let digest: ModuleDigest = path.parse("digest")?;
-    let modules = running.modules.clone();
-    let Some(module) = super::blocking(move || modules.find(&digest)).await?? else {
-        return Err(unknown_module(format!(
-            "no module with digest `{digest}` has been uploaded"
-        )));
+    let beginning: DigestBeginning = path.parse("digest")?;
+    let (modules, asked) = (running.modules.clone(), beginning.clone());
+    let found = super::blocking(move || modules.find(&asked)).await??;
+    let module = match found.as_slice() {
+        [module] => module,
+        [] => {
+            return Err(unknown_module(format!(
+                "no module whose digest begins with `{beginning}` has been uploaded"
+            )));
+        }
+        several => {
+            let digests: Vec<_> = several.iter().map(|module| module.digest.to_string()).collect();
+            let detail = format!("several digests begin with `{beginning}`: {}", digests.join(", "));
+            return Err(Problem::malformed(detail, "send more digits"));
+        }
     };
-    let mut document = summary(&running.modules, &module);
+    let mut document = summary(&running.modules, module);
     if let Value::Object(members) = &mut document {
         members.insert("manifest".into(), manifest(&module.manifest));
     }

@@ -31,7 +31,7 @@ impl FromRequestParts<App> for Connection {
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
         let connection: Self = parts.extensions.get().cloned().unwrap_or_default();
-        Ok(connection.of_request())
+        Ok(connection.of_request(parts.version))
     }
 }
 
