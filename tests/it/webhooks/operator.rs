@@ -114,3 +114,27 @@ fn changing_a_webhook_does_not_add_to_the_requests_under_way() {
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(receiver.connections(), 2);
 }
+
+/// What is answered to a change is of the webhook that it brings, also before anything is sent to it.
+#[test]
+fn a_new_webhook_is_on_at_once() {
+    let receivers = [Receiver::willing(), Receiver::willing()];
+    let server = counter(Limits::default(), &[&receivers[0], &receivers[1]]);
+    let check = |name: &str, definition: &Value, has_secret: bool| {
+        let webhook = put(&server, name, definition)["webhook"].clone();
+        assert_eq!(webhook["secret"].is_string(), has_secret, "{name}: {webhook}");
+        assert_eq!(
+            (&webhook["state"], &webhook["last_error"]),
+            (&json!("closed"), &Value::Null),
+            "{name}: {webhook}"
+        );
+    };
+    for number in 0..60 {
+        let name = format!("c{number}");
+        let to = |receiver: &Receiver| json!({ "webhook": { "url": receiver.url("/") } });
+        check(&name, &to(&receivers[0]), true);
+        check(&name, &to(&receivers[1]), false);
+        put(&server, &name, &json!({}));
+        check(&name, &to(&receivers[0]), true);
+    }
+}
