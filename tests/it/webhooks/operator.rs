@@ -138,3 +138,15 @@ fn a_new_webhook_is_on_at_once() {
         check(&name, &to(&receivers[0]), true);
     }
 }
+
+#[test]
+fn a_short_deadline_shortens_the_time_for_a_request_that_nobody_asked_for() {
+    let receiver = Receiver::willing();
+    let server = counter(Limits::default(), &[&receiver]);
+    let webhook = json!({ "url": receiver.url("/") });
+    for (deadline, timeout) in [(800, 600), (1, 1), (30_000, 10_000)] {
+        let definition = json!({ "ack_deadline_ms": deadline, "webhook": webhook });
+        let shown = put(&server, "billing", &definition);
+        assert_eq!(shown["webhook"]["timeout_ms"], timeout, "{deadline}: {shown}");
+    }
+}
