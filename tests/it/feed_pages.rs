@@ -295,6 +295,20 @@ fn a_page_is_kept_for_ever_only_when_it_can_never_be_another() {
 }
 
 #[test]
+fn streams_say_that_they_depend_on_what_is_accepted() {
+    let server = counter(Limits::default());
+    add(&server, 1);
+    for path in ["/v1/events", HISTORY] {
+        let lines = server.request("GET", path, &[("accept", "application/x-ndjson")], &[]);
+        assert_eq!(
+            (lines.status, lines.header("vary")),
+            (200, Some("accept")),
+            "{path}"
+        );
+    }
+}
+
+#[test]
 fn a_page_that_one_has_is_not_sent_again() {
     let server = counter(Limits::default());
     add(&server, 4);

@@ -47,7 +47,7 @@ const PAGE: usize = 100;
 #[serde(deny_unknown_fields)]
 pub(super) struct ListPage {
     after: Option<String>,
-    limit: Option<usize>,
+    limit: Option<String>,
 }
 
 /// `GET /v1/consumers`

@@ -36,7 +36,7 @@ pub(super) struct FeedQuery {
     until: Option<String>,
     include_system: Option<bool>,
     after: Option<String>,
-    limit: Option<usize>,
+    limit: Option<String>,
     follow: Option<bool>,
     wait_for: Option<String>,
     timeout: Option<String>,
@@ -78,14 +78,19 @@ pub(super) async fn feed(
     let (wait_for, timeout) = (query.wait_for.as_deref(), query.timeout.as_deref());
     let wait = Wait::of(&running, app.limits(), wait_for, timeout)?;
     let Form::Page(media_type) = form else {
-        let limit = super::stream_limit(follow, query.limit)?;
+        let limit = super::stream_limit(follow, query.limit.as_deref())?;
         Wait::over(wait, &running).await?;
         let after = start(&running, resume, query.after.as_deref()).await?;
         let order = Order { form, follow, limit };
         let subscription = subscribe(&running, after, filter, order)?;
-        return Ok(answer(app.limits(), running, subscription, order));
+        return Ok(super::by_accept(answer(
+            app.limits(),
+            running,
+            subscription,
+            order,
+        )));
     };
-    let limit = super::page_limit(&app, query.limit)?;
+    let limit = super::page_limit(&app, query.limit.as_deref())?;
     Wait::over(wait, &running).await?;
     let after = start(&running, None, query.after.as_deref()).await?;
     let bounds = PageLimit {

@@ -35,7 +35,7 @@ pub(super) struct HistoryQuery {
     from: Option<u64>,
     direction: Option<WireDirection>,
     after: Option<String>,
-    limit: Option<usize>,
+    limit: Option<String>,
     follow: Option<bool>,
     wait_for: Option<String>,
     timeout: Option<String>,
@@ -114,7 +114,7 @@ pub(super) async fn history(
     let (wait_for, timeout) = (query.wait_for.as_deref(), query.timeout.as_deref());
     let wait = Wait::of(&running, app.limits(), wait_for, timeout)?;
     let Form::Page(media_type) = form else {
-        let limit = super::stream_limit(follow, query.limit)?;
+        let limit = super::stream_limit(follow, query.limit.as_deref())?;
         Wait::over(wait, &running).await?;
         if !follow {
             exists(&running, &key).await?;
@@ -126,13 +126,18 @@ pub(super) async fn history(
         };
         let subscription = running.bus.subscribe(after, history)?;
         let order = Order { form, follow, limit };
-        return Ok(answer(app.limits(), running, subscription, order));
+        return Ok(super::by_accept(answer(
+            app.limits(),
+            running,
+            subscription,
+            order,
+        )));
     };
     let mut request = Request {
         key: &key,
         query: &query,
         media_type,
-        limit: super::page_limit(&app, query.limit)?,
+        limit: super::page_limit(&app, query.limit.as_deref())?,
         wait: preferred_wait(&headers, app.limits()).filter(|_| query.direction() == Direction::Forward),
     };
     Wait::over(wait, &running).await?;

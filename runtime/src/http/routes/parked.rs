@@ -41,7 +41,7 @@ pub(super) struct LanesPage {
     after_type: Option<String>,
     after_id: Option<String>,
     after_version: Option<u64>,
-    limit: Option<usize>,
+    limit: Option<String>,
 }
 
 /// `GET /v1/consumers/{name}/parked`
@@ -109,7 +109,7 @@ pub(super) struct EventsPage {
     /// The version of an event that is parked by itself.
     version: Option<u64>,
     from: Option<u64>,
-    limit: Option<usize>,
+    limit: Option<String>,
 }
 
 /// `GET /v1/consumers/{name}/parked/{type}/{id}`
