@@ -56,10 +56,12 @@ impl FeedQuery {
         criteria.filter(app.limits())
     }
 
-    /// Whether the address names the branch of the log, and so means the same for ever.
-    fn names_branch(&self) -> bool {
+    /// Whether the address means the same for ever: it names the branch of the log and the size of the page, which is else the
+    /// server's and may be another one tomorrow.
+    fn is_settled(&self) -> bool {
         let after = self.after.as_deref();
-        after != Some("now") && (after.is_some() || self.wait_for.is_some())
+        let names_branch = after != Some("now") && (after.is_some() || self.wait_for.is_some());
+        names_branch && self.limit.is_some()
     }
 }
 
@@ -138,7 +140,7 @@ fn render<'a>(
         .filter(|_| page.events.len() >= limit && !page.at_head);
     // A full page goes on right behind its last event, whenever it is read; how far was looked beyond it may change.
     let scanned = last.map_or(page.scanned, |last| last.position);
-    let is_closed = last.is_some() && query.names_branch();
+    let is_closed = last.is_some() && query.is_settled();
     let mut headers = HeaderMap::new();
     let caught_up = if page.at_head { "true" } else { "false" };
     headers.insert(CAUGHT_UP, HeaderValue::from_static(caught_up));

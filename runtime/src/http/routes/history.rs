@@ -211,7 +211,9 @@ impl Request<'_> {
         let last = page.events.last();
         let is_full = page.events.len() >= self.limit && page.next.is_some();
         let names_branch = self.query.wait_for.is_some();
-        let is_closed = is_full && names_branch && direction == Direction::Forward;
+        // Without a `limit` of its own the address has that of the server, which may be another one tomorrow.
+        let is_settled = names_branch && self.query.limit.is_some();
+        let is_closed = is_full && is_settled && direction == Direction::Forward;
         let mut headers = HeaderMap::new();
         if !is_closed {
             // On a page that is kept for ever these would grow old.
