@@ -27,7 +27,7 @@ fn put(server: &TestServer, body: &Value) -> annals_tests::http::Response {
 }
 
 /// Every path that takes a JSON document, with one that serde would take for its members by their order.
-const LISTS: [(&str, &str, &str); 9] = [
+const LISTS: [(&str, &str, &str); 11] = [
     ("PUT", "/v1/consumers/there", r#"[{"types":["account"]},"now",7]"#),
     ("POST", "/v1/consumers/there/fetch", r#"["m",1,0]"#),
     ("POST", "/v1/consumers/there/ack", "[null,[]]"),
@@ -40,6 +40,8 @@ const LISTS: [(&str, &str, &str); 9] = [
     ),
     ("POST", "/v1/consumers/there/replay", "[null,null,null,true]"),
     ("POST", "/v1/consumers/there/reset", r#"["now"]"#),
+    ("POST", "/v1/consumers/there/pause", "[]"),
+    ("POST", "/v1/consumers/there/resume", "[]"),
     ("POST", "/v1/consumers/there/webhook/secret", "[null]"),
 ];
 
@@ -140,4 +142,57 @@ fn numbers_and_names_are_told_in_words() {
         let detail = problem["detail"].as_str().unwrap();
         assert!(detail.contains(says), "{body}: {problem}");
     }
+}
+
+#[test]
+fn what_needs_no_body_takes_none_with_a_meaning() {
+    let server = server();
+    for (name, paused) in [("pause", true), ("resume", false)] {
+        let path = format!("/v1/consumers/there/{name}");
+        for wrong in ["{\"for_ms\":1000}", "x", "7"] {
+            server
+                .request("POST", &path, &[], wrong.as_bytes())
+                .problem(400, "malformed-request");
+        }
+        assert_eq!(server.get("/v1/consumers/there").ok()["paused"], !paused);
+        for body in ["", "{}", "null"] {
+            let shown = server.request("POST", &path, &[], body.as_bytes()).ok();
+            assert_eq!(shown["paused"], paused, "{name}");
+        }
+    }
+}
+
+#[test]
+fn what_a_member_says_is_read_as_strictly() {
+    let server = server();
+    for (path, body, says) in [
+        (
+            "fetch",
+            json!({ "max": -1 }),
+            "`max`: found integer `-1` where a whole number from 1 to 1000 should stand",
+        ),
+        (
+            "fetch",
+            json!({ "wait_ms": "long" }),
+            "`wait_ms`: found string \"long\" where a whole number of at least 0 should stand",
+        ),
+        (
+            "nack",
+            json!({ "leases": [], "reason": "no", "delay_ms": -1 }),
+            "`delay_ms`: found integer `-1` where a whole number from 0 to 86400000 should stand",
+        ),
+    ] {
+        let path = format!("/v1/consumers/there/{path}");
+        let problem = server.post(&path, &[], &body).problem(400, "malformed-request");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains(says), "{path}: {problem}");
+    }
+    let refusal = json!({ "member": null, "leases": [], "reason": "no", "delay_ms": null, "park": null });
+    server.post("/v1/consumers/there/nack", &[], &refusal).ok();
+    let fetch = json!({ "member": null, "max": null, "wait_ms": null });
+    server.post("/v1/consumers/there/fetch", &[], &fetch).ok();
+    let replay = json!({ "type": "counter", "id": "a", "version": null, "all": null });
+    server
+        .post("/v1/consumers/there/replay", &[], &replay)
+        .problem(404, "not-parked");
 }

@@ -66,7 +66,10 @@ fn mismatch(problem: &str, place: &str) -> String {
                 let members = members.strip_prefix("one of ").unwrap_or(members);
                 format!("{found} is no member; the members are {members} ({place})")
             }
-            None => format!("{unknown} is no member ({place})"),
+            None => {
+                let found = unknown.strip_suffix(", there are no fields").unwrap_or(unknown);
+                format!("{found} is no member, of which there are none ({place})")
+            }
         };
     }
     let found = problem

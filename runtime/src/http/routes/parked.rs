@@ -18,6 +18,7 @@ use super::super::{
     extract::{NoParameters, Path, Query},
     json_body::JsonBody,
     media_type::negotiate,
+    objects::or_null,
     problem::Problem,
 };
 
@@ -164,7 +165,7 @@ struct ReplayBody {
     aggregate_type: Option<String>,
     id: Option<String>,
     version: Option<u64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_null")]
     all: bool,
 }
 
