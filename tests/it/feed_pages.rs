@@ -292,6 +292,42 @@ fn a_page_is_kept_for_ever_only_when_it_can_never_be_another() {
     assert_eq!(cache(&next), KEEP, "{next}");
 }
 
+/// Without a `limit`, an address is of as many events as the server's limit says: another one, another page.
+#[test]
+fn a_page_whose_size_is_the_servers_is_not_kept() {
+    let server = counter(Limits {
+        page_events: 3,
+        ..Limits::default()
+    });
+    let first = add(&server, 1)["position"].as_str().unwrap().to_owned();
+    add(&server, 9);
+    for path in [
+        format!("/v1/events?after={first}"),
+        format!("{HISTORY}?wait_for={first}"),
+    ] {
+        let page = server.get(&path);
+        assert_eq!(length(&page), 3, "{path}");
+        assert_eq!(page.header("cache-control"), Some("no-cache"), "{path}");
+        // The next one names its size.
+        let next = server.get(&next_link(&page).unwrap());
+        assert_eq!(next.header("cache-control"), Some(KEEP), "{path}");
+    }
+}
+
+#[test]
+fn streams_say_that_they_depend_on_what_is_accepted() {
+    let server = counter(Limits::default());
+    add(&server, 1);
+    for path in ["/v1/events", HISTORY] {
+        let lines = server.request("GET", path, &[("accept", "application/x-ndjson")], &[]);
+        assert_eq!(
+            (lines.status, lines.header("vary")),
+            (200, Some("accept")),
+            "{path}"
+        );
+    }
+}
+
 #[test]
 fn a_page_that_one_has_is_not_sent_again() {
     let server = counter(Limits::default());

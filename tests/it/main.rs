@@ -7,6 +7,7 @@ mod alone;
 mod bad_input;
 mod bad_requests;
 mod bench_command;
+mod bodies;
 mod busy;
 mod cli_events;
 mod clock;

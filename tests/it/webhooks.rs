@@ -1,6 +1,7 @@
 //! Webhooks: what a receiver gets, whatever it does with it, and that nobody else notices.
 
 mod bounds;
+mod down;
 mod gone;
 mod hostile;
 mod operator;
@@ -97,6 +98,18 @@ fn in_order(places: &[(String, u64)]) -> BTreeMap<&str, u64> {
         *last = (*last).max(*version);
     }
     last
+}
+
+/// Waits until the receiver is left alone for its failures, and gives the last one.
+#[track_caller]
+fn wait_for_failure(server: &impl Api, name: &str) -> String {
+    let consumer = || shown(server, name);
+    wait_until("the circuit to open", || {
+        consumer()["webhook"]["state"] != "closed"
+    });
+    let consumer = consumer();
+    assert_eq!(consumer["parked"]["events"], 0, "{consumer}");
+    consumer["webhook"]["last_error"].as_str().unwrap().to_owned()
 }
 
 #[track_caller]

@@ -7,8 +7,6 @@ use crate::vocabulary::Millis;
 
 /// The longest URL, bytes.
 const URL_BYTES: usize = 2_048;
-/// The longest time for one request, milliseconds: a receiver that works for longer takes the event and works on.
-const TIMEOUT_MS: Millis = 120_000;
 
 /// What one request carries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +33,9 @@ pub struct Webhook {
 }
 
 impl Webhook {
+    /// The longest time for one request, milliseconds: a receiver that works for longer takes the event and works on.
+    pub const TIMEOUT_MS_MAX: Millis = 120_000;
+
     /// A webhook with everything but its URL left at its default.
     #[must_use]
     pub fn to(url: &str) -> Self {
@@ -43,6 +44,15 @@ impl Webhook {
             mode: Mode::default(),
             timeout_ms: 10_000,
             requests: 8,
+        }
+    }
+
+    /// The same with no more time for a request than there may be where an event is to be acknowledged within a deadline.
+    #[must_use]
+    pub fn within(self, deadline_ms: Millis) -> Self {
+        Self {
+            timeout_ms: self.timeout_ms.min(longest_ms(deadline_ms)).max(1),
+            ..self
         }
     }
 
@@ -57,12 +67,7 @@ impl Webhook {
                 1,
                 u64::from(requests),
             ),
-            (
-                "webhook.timeout_ms",
-                self.timeout_ms,
-                1,
-                TIMEOUT_MS.min(deadline_ms - deadline_ms / 4),
-            ),
+            ("webhook.timeout_ms", self.timeout_ms, 1, longest_ms(deadline_ms)),
         ] {
             if !(least..=most).contains(&found) {
                 return Err(OutOfBounds {
@@ -75,6 +80,10 @@ impl Webhook {
         }
         Ok(())
     }
+}
+
+fn longest_ms(deadline_ms: Millis) -> Millis {
+    Webhook::TIMEOUT_MS_MAX.min(deadline_ms - deadline_ms / 4)
 }
 
 #[cfg(test)]

@@ -218,10 +218,12 @@ pub(super) fn rfc3339(millis: Millis) -> String {
 
 /// Appends a time as [`rfc3339`] has it.
 fn push_rfc3339(millis: Millis, out: &mut Vec<u8>) {
-    let timestamp = i64::try_from(millis)
-        .ok()
-        .and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok());
-    let time = jiff::tz::Offset::UTC.to_datetime(timestamp.unwrap_or(jiff::Timestamp::MAX));
+    let millis = i64::try_from(millis).unwrap_or(i64::MAX);
+    let time = match jiff::Timestamp::from_millisecond(millis) {
+        Ok(timestamp) => jiff::tz::Offset::UTC.to_datetime(timestamp),
+        // The last day of the year 9999, which is as far as the calendar goes.
+        Err(_) => EPOCH.saturating_add(jiff::SignedDuration::from_millis(millis)),
+    };
     let parts = [
         two(i32::from(time.year()) / 100),
         two(i32::from(time.year()) % 100),
@@ -254,30 +256,59 @@ fn push_rfc3339(millis: Millis, out: &mut Vec<u8>) {
 pub(super) fn parse_rfc3339(text: &str) -> Option<Millis> {
     let text = text.to_ascii_uppercase();
     let (time, rest) = text.split_at_checked(19)?;
-    let is_shape = |text: &str, shape: &str| {
-        let fits = |(byte, shape): (u8, u8)| {
-            if shape == b'0' {
-                byte.is_ascii_digit()
-            } else {
-                byte == shape
-            }
-        };
-        text.len() == shape.len() && text.bytes().zip(shape.bytes()).all(fits)
-    };
-    let offset = match rest.strip_prefix('.') {
-        None => rest,
+    let (fraction, offset) = match rest.strip_prefix('.') {
+        None => ("", rest),
         Some(rest) => {
             let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-            rest.get(digits..).filter(|_| (1..=9).contains(&digits))?
+            rest.split_at_checked(digits).filter(|_| digits > 0)?
         }
     };
-    let is_offset = offset == "Z" || is_shape(offset, "+00:00") || is_shape(offset, "-00:00");
-    if !is_offset || !is_shape(time, "0000-00-00T00:00:00") {
+    if !is_shape(time, "0000-00-00T00:00:00") {
         return None;
     }
-    let timestamp: jiff::Timestamp = text.parse().ok()?;
-    let millis = -(-timestamp.as_nanosecond()).div_euclid(1_000_000);
+    // By the calendar: a timestamp of the library ends a day before the year 9999 does.
+    let time: jiff::civil::DateTime = time.parse().ok()?;
+    let seconds = time.duration_since(EPOCH).as_secs();
+    let millis = (seconds - offset_seconds(offset)?).saturating_mul(1_000) + millis_of(fraction);
     Some(Millis::try_from(millis).unwrap_or(0))
+}
+
+const EPOCH: jiff::civil::DateTime = jiff::civil::DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+
+/// Whether a text has a digit wherever its shape has a `0`, and is the same elsewhere.
+fn is_shape(text: &str, shape: &str) -> bool {
+    let fits = |(byte, shape): (u8, u8)| {
+        if shape == b'0' {
+            byte.is_ascii_digit()
+        } else {
+            byte == shape
+        }
+    };
+    text.len() == shape.len() && text.bytes().zip(shape.bytes()).all(fits)
+}
+
+/// How far a time is ahead of UTC: `Z`, or hours and minutes of a day.
+fn offset_seconds(text: &str) -> Option<i64> {
+    if text == "Z" {
+        return Some(0);
+    }
+    let sign = match text.chars().next()? {
+        '-' => -1,
+        _ => 1,
+    };
+    if !is_shape(text, "+00:00") && !is_shape(text, "-00:00") {
+        return None;
+    }
+    let hours: i64 = text.get(1..3)?.parse().ok()?;
+    let minutes: i64 = text.get(4..6)?.parse().ok()?;
+    (hours < 24 && minutes < 60).then_some(sign * (hours * 3_600 + minutes * 60))
+}
+
+/// The digits behind the point as milliseconds, rounded up.
+fn millis_of(digits: &str) -> i64 {
+    let (whole, finer) = digits.split_at_checked(3).unwrap_or((digits, ""));
+    let millis: i64 = format!("{whole:0<3}").parse().unwrap_or(0);
+    millis + i64::from(finer.bytes().any(|digit| digit != b'0'))
 }
 
 /// The two digits of a number below 100.
@@ -293,7 +324,7 @@ mod tests {
     fn times_have_milliseconds() {
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(rfc3339(1_795_219_200_123), "2026-11-21T00:00:00.123Z");
-        assert!(rfc3339(u64::MAX).starts_with("9999-12-3"));
+        assert_eq!(rfc3339(u64::MAX), "9999-12-31T23:59:59.999Z");
     }
 
     #[test]
@@ -312,7 +343,14 @@ mod tests {
             ("2026-11-21t01:30:00.123+01:30", 1_795_219_200_123),
             ("2026-11-20T23:00:00.1230000-01:00", 1_795_219_200_123),
             ("2026-11-21T00:00:00.122000001z", 1_795_219_200_123),
+            ("2026-11-21T00:00:00.1230000000000Z", 1_795_219_200_123),
+            ("2026-11-21T00:00:00.1220000000001Z", 1_795_219_200_123),
+            ("2026-11-21T00:00:00.1Z", 1_795_219_200_100),
+            ("2026-11-20T00:01:00.123-23:59", 1_795_219_200_123),
             ("1969-12-31T23:59:59Z", 0),
+            ("0000-01-01T00:00:00Z", 0),
+            ("9999-12-31T23:59:59Z", 253_402_300_799_000),
+            ("9999-12-31T23:59:59.9999-00:01", 253_402_300_860_000),
         ] {
             assert_eq!(parse_rfc3339(text), Some(millis), "{text}");
         }
@@ -329,6 +367,9 @@ mod tests {
             "2026-11-21T00:00:00Z[UTC]",
             "2026-02-30T00:00:00Z",
             "2026-11-21T25:00:00Z",
+            "2026-11-21T15:00:00+25:00",
+            "2026-11-21T15:00:00+24:00",
+            "2026-11-21T15:00:00-01:60",
             "+002026-11-21T00:00:00Z",
             "1795219200",
             "\u{661}026-11-21T00:00:00Z",
@@ -338,6 +379,7 @@ mod tests {
         for millis in (0..4_000_000_000_000_u64).step_by(86_399_999 * 17) {
             assert_eq!(parse_rfc3339(&rfc3339(millis)), Some(millis));
         }
+        assert_eq!(rfc3339(253_402_300_799_000), "9999-12-31T23:59:59.000Z");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    consumers::{Definition, Order, Retry, Secret, Start},
+    consumers::{Definition, Order, Retry, Secret, Start, most},
     store::FeedFilter,
     vocabulary::{Cursor, Millis, shown},
 };
@@ -13,20 +13,24 @@ use super::{
     app::{App, Running},
     cloudevent::rfc3339,
     feed::{check_filter, parsed, place, time_of},
+    objects::or_null,
     problem::Problem,
     webhook_body::{self, WebhookBody},
+    whole::Whole,
 };
 
 /// The body of `PUT /v1/consumers/{name}`. What is left out has its default.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct DefinitionBody {
+    #[serde(deserialize_with = "or_null")]
     filter: FilterBody,
     start: Option<Value>,
-    batch: Option<u32>,
-    ack_deadline_ms: Option<Millis>,
+    batch: Option<Whole<1, { most::BATCH as u64 }>>,
+    ack_deadline_ms: Option<Whole<1, { most::ACK_DEADLINE_MS }>>,
+    #[serde(deserialize_with = "or_null")]
     retry: RetryBody,
-    concurrency: Option<u32>,
+    concurrency: Option<Whole<1, { most::CONCURRENCY as u64 }>>,
     ordering: Option<String>,
     webhook: Option<WebhookBody>,
 }
@@ -34,22 +38,27 @@ pub(super) struct DefinitionBody {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct FilterBody {
+    #[serde(deserialize_with = "or_null")]
     types: Vec<String>,
+    #[serde(deserialize_with = "or_null")]
     event_types: Vec<String>,
     id_prefix: Option<String>,
     actor: Option<String>,
     since: Option<String>,
     until: Option<String>,
+    #[serde(deserialize_with = "or_null")]
     include_system: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct RetryBody {
-    attempts: Option<u32>,
-    first_pause_ms: Option<Millis>,
-    longest_pause_ms: Option<Millis>,
+    attempts: Option<Whole<1, { most::ATTEMPTS as u64 }>>,
+    first_pause_ms: Option<Pause>,
+    longest_pause_ms: Option<Pause>,
 }
+
+type Pause = Whole<0, { most::PAUSE_MS }>;
 
 /// The body of `POST /v1/consumers/{name}/reset`.
 #[derive(Debug, Deserialize)]
@@ -70,19 +79,20 @@ impl DefinitionBody {
             Some(start) => start_of(&start, running).await?,
             None => Start::Beginning,
         };
+        let ack_deadline_ms = self.ack_deadline_ms.map_or(usual.ack_deadline_ms, u64::from);
         let (webhook, secret) = match self.webhook {
             Some(webhook) => {
-                let (webhook, secret) = webhook.into_webhook(running)?;
+                let (webhook, secret) = webhook.into_webhook(running, ack_deadline_ms)?;
                 (Some(webhook), secret)
             }
             None => (None, None),
         };
         let definition = Definition {
             filter: self.filter.into_filter(app)?,
-            batch: self.batch.unwrap_or(usual.batch),
-            ack_deadline_ms: self.ack_deadline_ms.unwrap_or(usual.ack_deadline_ms),
+            batch: self.batch.map_or(usual.batch, Whole::short),
+            ack_deadline_ms,
             retry: self.retry.into_retry(),
-            concurrency: self.concurrency.unwrap_or(usual.concurrency),
+            concurrency: self.concurrency.map_or(usual.concurrency, Whole::short),
             ordering: self.ordering.as_deref().map_or(Ok(usual.ordering), ordering_of)?,
             webhook,
         };
@@ -117,13 +127,13 @@ impl FilterBody {
 impl RetryBody {
     fn into_retry(self) -> Retry {
         let usual = Retry::default();
-        let first_pause_ms = self.first_pause_ms.unwrap_or(usual.first_pause_ms);
+        let first_pause_ms = self.first_pause_ms.map_or(usual.first_pause_ms, u64::from);
         Retry {
-            attempts: self.attempts.unwrap_or(usual.attempts),
+            attempts: self.attempts.map_or(usual.attempts, Whole::short),
             first_pause_ms,
             longest_pause_ms: self
                 .longest_pause_ms
-                .unwrap_or(usual.longest_pause_ms.max(first_pause_ms)),
+                .map_or(usual.longest_pause_ms.max(first_pause_ms), u64::from),
         }
     }
 }

@@ -98,13 +98,79 @@ pub(super) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
     match AxumQuery::<T>::try_from_uri(uri) {
         Ok(AxumQuery(query)) => Ok(query),
         Err(error) => {
-            let detail = format!("the query `{encoded}`: {}", error.body_text());
-            Err(Problem::malformed(
-                detail,
-                "GET /openapi.json lists the parameters of each path",
-            ))
+            let text = error.body_text();
+            let problem = text.strip_prefix("Failed to deserialize query string: ");
+            let (detail, fix) = wrong_parameter(problem.unwrap_or(&text), encoded);
+            Err(Problem::malformed(detail, fix))
         }
     }
+}
+
+/// What is wrong with a query, and what to do, from what serde says of it: the parameter, a colon, and the problem in its own
+/// words.
+fn wrong_parameter(problem: &str, encoded: &str) -> (String, String) {
+    let openapi = || "GET /openapi.json lists the parameters of each path".to_owned();
+    // First, since such a name may have a colon itself.
+    if let Some((_, unknown)) = problem.split_once("unknown field `") {
+        return unknown_parameter(unknown);
+    }
+    let (name, problem) = problem.split_once(": ").unwrap_or(("", problem));
+    if let Some(twice) = problem.strip_prefix("duplicate field ") {
+        return (
+            format!("the parameter {twice} is there twice"),
+            "send it once".to_owned(),
+        );
+    }
+    let expected = match problem {
+        "provided string was not `true` or `false`" => "`true` or `false`",
+        // All that is left to read as a number is one without a sign.
+        _ if problem.contains("invalid digit")
+            || problem.contains("integer")
+            || problem.contains("number") =>
+        {
+            "a whole number of at least 0, in digits alone"
+        }
+        _ => match problem.split_once(", expected ") {
+            Some((_, expected)) => expected.strip_prefix("one of ").unwrap_or(expected),
+            None => return (format!("the query `{}`: {problem}", shown(encoded)), openapi()),
+        },
+    };
+    let found = found_in(encoded, name);
+    (
+        format!("`{name}` is `{}`, where {expected} should stand", shown(&found)),
+        format!("write {expected}"),
+    )
+}
+
+/// From its name on: the closing backtick, and the names that there are.
+fn unknown_parameter(unknown: &str) -> (String, String) {
+    let (found, known) = unknown.rsplit_once("`, expected ").unwrap_or_else(|| {
+        let found = unknown.strip_suffix("`, there are no fields");
+        (found.unwrap_or(unknown), "")
+    });
+    let found = shown(found);
+    if known.is_empty() {
+        let detail = format!("`{found}` is no parameter of this path, which takes none");
+        return (detail, "leave it out".to_owned());
+    }
+    let known = known.strip_prefix("one of ").unwrap_or(known);
+    (
+        format!("`{found}` is no parameter of this path"),
+        format!("leave it out; those that it takes are {known}"),
+    )
+}
+
+/// The value of a parameter as it was meant.
+fn found_in(encoded: &str, name: &str) -> String {
+    let mut pairs = encoded
+        .split('&')
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let decoded = |text: &str| {
+        let text = text.replace('+', " ");
+        percent_decode_str(&text).decode_utf8_lossy().into_owned()
+    };
+    let found = pairs.find(|(found, _)| decoded(found) == name);
+    found.map_or_else(String::new, |(_, value)| decoded(value))
 }
 
 /// For paths that take no query.
@@ -224,6 +290,85 @@ mod tests {
 
     fn with(name: HeaderName, value: &'static str) -> HeaderMap {
         HeaderMap::from_iter([(name, HeaderValue::from_static(value))])
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_query_is_told_in_words() {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[expect(dead_code, reason = "read only")]
+        struct Parameters {
+            from: Option<u64>,
+            follow: Option<bool>,
+            order: Option<Order>,
+        }
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        enum Order {
+            First,
+            Last,
+        }
+        let number = "a whole number of at least 0, in digits alone";
+        for (encoded, told, fix) in [
+            (
+                "from=-1",
+                &*format!("`from` is `-1`, where {number} should stand"),
+                number,
+            ),
+            (
+                "from=",
+                &*format!("`from` is ``, where {number} should stand"),
+                number,
+            ),
+            (
+                "follow=true&%66rom=1+2",
+                &*format!("`from` is `1 2`, where {number} should stand"),
+                number,
+            ),
+            (
+                "from=99999999999999999999",
+                &*format!("`from` is `99999999999999999999`, where {number} should stand"),
+                number,
+            ),
+            (
+                "follow=yes",
+                "`follow` is `yes`, where `true` or `false` should stand",
+                "`true` or `false`",
+            ),
+            (
+                "order=up",
+                "`order` is `up`, where `first` or `last` should stand",
+                "`first` or `last`",
+            ),
+            (
+                "surprise=1",
+                "`surprise` is no parameter of this path",
+                "`from`, `follow`, `order`",
+            ),
+            (
+                "a:%20b=1",
+                "`a: b` is no parameter of this path",
+                "`from`, `follow`",
+            ),
+            (
+                "from=1&from=2",
+                "the parameter `from` is there twice",
+                "send it once",
+            ),
+        ] {
+            let uri = format!("/x?{encoded}").parse().unwrap();
+            let document = query::<Parameters>(&uri).unwrap_err().document();
+            assert_eq!(document["detail"], told, "{document}");
+            assert!(document["fix"].as_str().unwrap().contains(fix), "{document}");
+        }
+        let none = query::<NoParameters>(&"/x?a=1".parse().unwrap())
+            .unwrap_err()
+            .document();
+        assert_eq!(
+            none["detail"],
+            "`a` is no parameter of this path, which takes none"
+        );
+        assert!(query::<Parameters>(&"/x?order=last&from=7".parse().unwrap()).is_ok());
     }
 
     #[test]

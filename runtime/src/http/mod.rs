@@ -17,6 +17,7 @@ mod feed;
 mod json_body;
 mod linger;
 mod media_type;
+mod objects;
 mod openapi;
 mod pipeline;
 mod problem;
@@ -25,6 +26,7 @@ mod routes;
 mod serve;
 mod streams;
 mod webhook_body;
+mod whole;
 
 pub use app::{App, Running};
 pub use cloudevent::CloudEvents;

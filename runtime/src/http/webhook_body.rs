@@ -9,7 +9,7 @@ use crate::{
     webhooks::{Refused, Standing, State},
 };
 
-use super::{app::Running, cloudevent::rfc3339, problem::Problem};
+use super::{app::Running, cloudevent::rfc3339, problem::Problem, whole::Whole};
 
 /// `webhook` in the body of `PUT /v1/consumers/{name}`. What is left out has its default.
 #[derive(Debug, Deserialize)]
@@ -17,8 +17,8 @@ use super::{app::Running, cloudevent::rfc3339, problem::Problem};
 pub(super) struct WebhookBody {
     url: String,
     mode: Option<String>,
-    timeout_ms: Option<Millis>,
-    requests: Option<u32>,
+    timeout_ms: Option<Whole<1, { Webhook::TIMEOUT_MS_MAX }>>,
+    requests: Option<Whole<1, { u64::MAX }>>,
     secret: Option<String>,
 }
 
@@ -32,12 +32,16 @@ pub(super) struct SecretBody {
 
 impl WebhookBody {
     /// The webhook, if it may be sent to, and the secret that was given for it.
-    pub(super) fn into_webhook(self, running: &Running) -> Result<(Webhook, Option<Secret>), Problem> {
-        let usual = Webhook::to(&self.url);
+    pub(super) fn into_webhook(
+        self,
+        running: &Running,
+        ack_deadline_ms: Millis,
+    ) -> Result<(Webhook, Option<Secret>), Problem> {
+        let usual = Webhook::to(&self.url).within(ack_deadline_ms);
         let webhook = Webhook {
             mode: self.mode.as_deref().map_or(Ok(usual.mode), mode_of)?,
-            timeout_ms: self.timeout_ms.unwrap_or(usual.timeout_ms),
-            requests: self.requests.unwrap_or(usual.requests),
+            timeout_ms: self.timeout_ms.map_or(usual.timeout_ms, u64::from),
+            requests: self.requests.map_or(usual.requests, Whole::short),
             ..usual
         };
         running.webhooks.check(&webhook)?;

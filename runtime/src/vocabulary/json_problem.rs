@@ -66,15 +66,37 @@ fn mismatch(problem: &str, place: &str) -> String {
                 let members = members.strip_prefix("one of ").unwrap_or(members);
                 format!("{found} is no member; the members are {members} ({place})")
             }
-            None => format!("{unknown} is no member ({place})"),
+            None => {
+                let found = unknown.strip_suffix(", there are no fields").unwrap_or(unknown);
+                format!("{found} is no member, of which there are none ({place})")
+            }
         };
     }
     let found = problem
         .strip_prefix("invalid type: ")
         .or_else(|| problem.strip_prefix("invalid value: "));
     match found.and_then(|found| found.split_once(", expected ")) {
-        Some((found, expected)) => format!("found {found} where {expected} should stand ({place})"),
+        Some((found, expected)) => {
+            let (found, expected) = (in_words(found), in_words(expected));
+            format!("found {found} where {expected} should stand ({place})")
+        }
         None => format!("{problem} ({place})"),
+    }
+}
+
+/// What serde calls by the names of Rust.
+fn in_words(kind: &str) -> &str {
+    match kind {
+        "sequence" | "a sequence" => "a list",
+        "map" | "a map" => "an object",
+        "f32" | "f64" => "a number",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65535",
+        "u32" => "a whole number from 0 to 4294967295",
+        "u64" | "usize" => "a whole number of at least 0",
+        _ if kind.starts_with("struct ") => "an object",
+        _ => kind,
     }
 }
 
@@ -231,8 +253,13 @@ mod tests {
             ),
             (
                 "{\"a\":700}",
-                "found integer `700` where u8 should stand (at byte 8)",
+                "found integer `700` where a whole number from 0 to 255 should stand (at byte 8)",
             ),
+            (
+                "{\"a\":[]}",
+                "found a list where a whole number from 0 to 255 should stand (at byte 5)",
+            ),
+            ("7", "found integer `7` where an object should stand (at byte 1)"),
         ] {
             let error = serde_json::from_str::<Pair>(text).unwrap_err();
             assert_eq!(json_problem(&error, text.as_bytes()), told, "{text}");

@@ -43,8 +43,8 @@ pub enum LimitError {
     /// Not a number, zero, or beyond the maximum.
     #[error("`{name}={found}`: must be a whole number from 1 to {maximum} ({unit})")]
     OutOfRange {
-        /// The limit.
-        name: &'static str,
+        /// The limit, as the documentation has it.
+        name: String,
         /// What was asked for.
         found: String,
         /// The largest value.
@@ -250,7 +250,7 @@ limits! {
     stream_gather: Duration = Duration::from_millis(10), at most 1_000, "ms",
         "time for which a busy stream gathers what happens before it sends the next piece", on breach "it is sent", because "A write for many events instead of one for each; what comes after a silence is sent at once.";
     checkpoint_positions: u64 = 10_000, at most 1_000_000_000, "count",
-        "events that a filtered stream passes over in silence", on breach "a `checkpoint` is sent", because "Who comes back goes on there: a tenth of a second of reading.";
+        "events that a filtered stream passes over in silence", on breach "a `checkpoint` is sent, at the end of the 4 MiB of the log that are looked at in one go", because "Who comes back goes on there: a tenth of a second of reading.";
     filter_names: usize = 64, at most 1_024, "count",
         "aggregate and event types in one filter", on breach "400", because "Each event is held against each of them.";
     filter_bytes: usize = 4 * KIB, at most 64 * KIB as u64, "B",
@@ -300,7 +300,7 @@ impl Limits {
                 Ok(())
             }
             _ => Err(LimitError::OutOfRange {
-                name: limit.name,
+                name: limit.name.replace('_', "-"),
                 found: value.to_owned(),
                 maximum: limit.maximum,
                 unit: limit.unit,
@@ -370,8 +370,9 @@ mod tests {
             assert_eq!(limit.get(&limits), 1, "{}", limit.name);
             let beyond = (limit.maximum + 1).to_string();
             for wrong in ["0", "-1", "x", "", beyond.as_str()] {
-                let error = limits.set(limit.name, wrong).unwrap_err();
-                assert!(error.to_string().contains(&limit.maximum.to_string()), "{error}");
+                let error = limits.set(limit.name, wrong).unwrap_err().to_string();
+                assert!(error.contains(&limit.maximum.to_string()), "{error}");
+                assert!(error.contains(&limit.name.replace('_', "-")), "{error}");
             }
         }
         assert!(Limits::default().set("nothing", "1").is_err());

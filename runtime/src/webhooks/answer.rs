@@ -58,11 +58,9 @@ pub(super) fn judge(
         _ => Kind::Again,
     };
     let mut reason = format!("the receiver answered {status}");
-    if status.is_redirection() {
-        let location = headers
-            .get(header::LOCATION)
-            .map(|location| excerpt(location.as_bytes()));
-        let location = location.unwrap_or_default();
+    let location = headers.get(header::LOCATION);
+    if let Some(location) = location.filter(|_| status.is_redirection()) {
+        let location = excerpt(location.as_bytes());
         reason.push_str(&format!(
             " to `{location}`: redirects are not followed, so put the final URL into the webhook"
         ));
@@ -82,8 +80,9 @@ fn is_about_events(status: StatusCode) -> bool {
 /// Seconds, or a date.
 fn retry_after(headers: &HeaderMap, now: Millis) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More than can be counted is for ever, until it is cut.
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
     let date = jiff::fmt::rfc2822::DateTimeParser::new()
         .parse_timestamp(text)
@@ -141,6 +140,14 @@ mod tests {
             (429, vec![], Kind::Again, "429"),
             (429, vec![(retry.clone(), "7")], seconds(7), "429"),
             (429, vec![(retry.clone(), "0")], seconds(0), "429"),
+            (
+                429,
+                vec![(retry.clone(), "99999999999999999999")],
+                seconds(u64::MAX),
+                "429",
+            ),
+            (429, vec![(retry.clone(), "-1")], Kind::Again, "429"),
+            (429, vec![(retry.clone(), "")], Kind::Again, "429"),
             (503, vec![(retry.clone(), past)], seconds(0), "503"),
             (503, vec![(retry.clone(), date)], seconds(60), "503"),
             (503, vec![(retry.clone(), "soon")], Kind::Again, "503"),
@@ -151,6 +158,13 @@ mod tests {
                 vec![(header::LOCATION, "http://127.0.0.1/")],
                 Kind::Again,
                 "`http://127.0.0.1/`: redirects are not",
+            ),
+            // Without an address it is no redirect.
+            (
+                304,
+                vec![],
+                Kind::Again,
+                "the receiver answered 304 Not Modified: out of cheese",
             ),
         ] {
             let failure = judged(status, &headers, "out of\n cheese").unwrap_err();

@@ -1,8 +1,13 @@
-//! When a receiver is left alone. Pure: times and outcomes come in, what may be sent goes out.
+//! When a receiver is left alone, and which failures count as attempts. Pure: times and outcomes come in, what may be sent
+//! goes out.
+//!
+//! A failure of the receiver counts for its events only while there is reason to think that the receiver is up: the circuit
+//! is closed, and something has succeeded since the circuit was made. It takes the last attempt of none unless something
+//! succeeded after its first one. Where it does not count, the circuit opens.
 //!
 //! ```text
-//! closed ── so many failures in a row ──► open ── its pause is over, one request is sent ──► half open
-//!    ▲                                     ▲                                                    │ │
+//! closed ── so many failures in a row, ─► open ── its pause is over, one request is sent ──► half open
+//!    ▲      or one that does not count     ▲                                                    │ │
 //!    │                                     └──────────── it failed: a longer pause ─────────────┘ │
 //!    └───────────────────────────────────────── a request succeeded ──────────────────────────────┘
 //! ```
@@ -10,7 +15,8 @@
 #[cfg(test)]
 mod tests;
 
-use crate::vocabulary::Millis;
+use super::suspects::Suspects;
+use crate::vocabulary::{Millis, Position};
 
 /// How long the first pause is, milliseconds; each further one is twice as long.
 const FIRST_PAUSE_MS: Millis = 1_000;
@@ -25,6 +31,14 @@ pub(super) enum Fault {
         /// Whether they had not been sent before.
         is_first: bool,
     },
+}
+
+/// What a request was about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Trial<'a> {
+    pub(super) events: &'a [Position],
+    /// Whether they are parked when this attempt has failed.
+    pub(super) is_last: bool,
 }
 
 /// What may be sent now.
@@ -63,6 +77,9 @@ pub(super) struct Breaker {
     pauses: u32,
     /// Until when the receiver wants to be left alone.
     asked_until: Millis,
+    /// Requests that succeeded.
+    successes: u64,
+    suspects: Suspects,
 }
 
 impl Breaker {
@@ -75,6 +92,8 @@ impl Breaker {
             counted: 0,
             pauses: 0,
             asked_until: 0,
+            successes: 0,
+            suspects: Suspects::default(),
         }
     }
 
@@ -102,35 +121,53 @@ impl Breaker {
         }
     }
 
-    /// A request succeeded. One that was under way does not undo what the receiver has asked for.
-    pub(super) fn succeeded(&mut self, now: Millis) {
-        let until = self.asked_until;
-        *self = Self::new(self.most_failures, self.longest_pause_ms);
-        if now < until {
-            self.asked_until = until;
-            self.circuit = Circuit::Open { until };
-        }
+    /// Whether an event has failed for what seemed to be the receiver's sake.
+    pub(super) fn suspects(&self, event: Position) -> bool {
+        self.suspects.contains(event)
     }
 
-    /// A request failed. True when that counts as an attempt with its events: it does not where the receiver was known to
-    /// fail. `random` spreads the pauses of many.
-    pub(super) fn failed(&mut self, now: Millis, fault: Fault, random: u32) -> bool {
+    /// A request succeeded. One that was under way does not undo what the receiver has asked for.
+    pub(super) fn succeeded(&mut self, now: Millis, events: &[Position]) {
+        self.successes = self.successes.saturating_add(1);
+        self.suspects.clear(events);
+        (self.failures, self.counted, self.pauses) = (0, 0, 0);
+        self.circuit = if now < self.asked_until {
+            Circuit::Open {
+                until: self.asked_until,
+            }
+        } else {
+            Circuit::Closed
+        };
+    }
+
+    /// A request failed. True when that counts as an attempt with its events. `random` spreads the pauses of many.
+    pub(super) fn failed(&mut self, now: Millis, fault: Fault, trial: Trial<'_>, random: u32) -> bool {
         self.failures = self.failures.saturating_add(1);
         // One event that is refused again and again tells nothing of the receiver; many different ones in a row do.
         if fault != (Fault::Events { is_first: false }) {
             self.counted = self.counted.saturating_add(1);
         }
+        let is_attempt = fault != Fault::Receiver || self.is_their_own(trial);
         match self.circuit {
-            Circuit::Closed => {
-                if self.counted >= self.most_failures {
-                    self.open(now, random);
-                }
-                return true;
-            }
-            Circuit::HalfOpen => self.open(now, random),
+            Circuit::Closed if is_attempt && self.counted < self.most_failures => {}
+            Circuit::Closed | Circuit::HalfOpen => self.open(now, random),
             Circuit::Open { .. } => {}
         }
-        fault != Fault::Receiver
+        is_attempt
+    }
+
+    /// Whether it may be these events that the receiver fails at.
+    fn is_their_own(&mut self, trial: Trial<'_>) -> bool {
+        self.suspects.note(trial.events, self.successes);
+        let is_up = self.circuit == Circuit::Closed && self.successes > 0;
+        if !trial.is_last || !is_up {
+            return is_up;
+        }
+        let others_succeed = self.suspects.all_before(trial.events, self.successes);
+        if others_succeed {
+            self.suspects.clear(trial.events);
+        }
+        others_succeed
     }
 
     /// The receiver wants to be left alone for so long. `random` as above.
@@ -141,6 +178,7 @@ impl Breaker {
         self.asked_until = self.asked_until.max(asked);
         match self.circuit {
             Circuit::Closed => {
+                self.pauses = self.pauses.saturating_add(1);
                 self.circuit = Circuit::Open {
                     until: self.asked_until,
                 }

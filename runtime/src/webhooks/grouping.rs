@@ -1,6 +1,9 @@
 //! Which events go into one request.
 
-use crate::consumers::{Delivered, LeaseId, Mode};
+use crate::{
+    consumers::{Delivered, LeaseId, Mode},
+    vocabulary::Position,
+};
 
 /// What is sent now, and what has no room and is given back.
 #[derive(Debug, Default)]
@@ -10,14 +13,21 @@ pub(super) struct Grouped {
 }
 
 /// Groups events into at most so many requests, the oldest first. In a batch, what has failed before goes by itself: a
-/// batch fails as a whole, and else the others would fail with it until all of them are parked.
-pub(super) fn group(delivered: Vec<Delivered>, mode: Mode, most: usize, most_bytes: usize) -> Grouped {
+/// batch fails as a whole, and else the others would fail with it until all of them are parked. `has_failed` tells of
+/// those whose failure was no attempt.
+pub(super) fn group(
+    delivered: Vec<Delivered>,
+    mode: Mode,
+    most: usize,
+    most_bytes: usize,
+    has_failed: impl Fn(Position) -> bool,
+) -> Grouped {
     let mut grouped = Grouped::default();
     // Where the batch is, and what it holds.
     let mut batch: Option<(usize, usize)> = None;
     for event in delivered {
         let bytes = event.event.payload.len();
-        let together = mode == Mode::Batch && event.lease.attempt == 1;
+        let together = mode == Mode::Batch && event.lease.attempt == 1 && !has_failed(event.lease.position);
         let room = batch.filter(|(_, taken)| together && taken + bytes <= most_bytes);
         if let Some((at, taken)) = room
             && let Some(request) = grouped.requests.get_mut(at)
@@ -45,7 +55,7 @@ mod tests {
     use super::*;
     use crate::{
         store::conformance::key,
-        vocabulary::{CommandName, EventType, ModuleDigest, Origin, Position, RecordedEvent, Version},
+        vocabulary::{CommandName, EventType, ModuleDigest, Origin, RecordedEvent, Version},
     };
 
     fn event(position: u64, bytes: usize) -> RecordedEvent {
@@ -71,6 +81,18 @@ mod tests {
 
     /// Events as (attempt, bytes), and what comes of them as positions.
     fn check(mode: Mode, most: usize, events: &[(u32, usize)], requests: &[&[u64]], spare: &[u64]) {
+        check_with(&[], mode, most, events, requests, spare);
+    }
+
+    /// The same where some have failed without an attempt.
+    fn check_with(
+        failed: &[u64],
+        mode: Mode,
+        most: usize,
+        events: &[(u32, usize)],
+        requests: &[&[u64]],
+        spare: &[u64],
+    ) {
         let delivered = events
             .iter()
             .zip(1..)
@@ -83,7 +105,9 @@ mod tests {
                 last_error: None,
                 event: event(position, *bytes),
             });
-        let grouped = group(delivered.collect(), mode, most, 100);
+        let grouped = group(delivered.collect(), mode, most, 100, |event| {
+            failed.contains(&event.0)
+        });
         let position = |lease: &LeaseId| lease.position.0;
         let found: Vec<Vec<u64>> = grouped
             .requests
@@ -112,5 +136,13 @@ mod tests {
             &[5],
         );
         check(Mode::Batch, 3, &[], &[], &[]);
+        check_with(
+            &[2],
+            Mode::Batch,
+            3,
+            &[(1, 1), (1, 1), (1, 1)],
+            &[&[1, 3], &[2]],
+            &[],
+        );
     }
 }

@@ -16,6 +16,7 @@ mod sender;
 mod service;
 mod signature;
 mod standing;
+mod suspects;
 mod target;
 mod tls;
 

@@ -9,7 +9,7 @@ use tokio::{
 
 use super::{
     answer::{Failure, Kind},
-    breaker::{Fault, Turn, spread},
+    breaker::{Fault, Trial, Turn, spread},
     grouping::{Grouped, group},
     message::{Encode, Message},
     receiver::{Ground, Receiver},
@@ -108,6 +108,7 @@ impl Sender {
             self.webhook.mode,
             free.len(),
             self.ground.limits.webhook_batch_bytes,
+            |event| self.record.suspects(event),
         );
         if !spare.is_empty() {
             self.release(&spare);
@@ -186,13 +187,13 @@ impl Sender {
             Ok(None) | Err(_) => return self.release(&leases),
         };
         match outcome {
-            Ok(()) => self.taken(&leases).await,
+            Ok(()) => self.taken(events, &leases).await,
             Err(failure) => self.failed(events, &leases, failure).await,
         }
     }
 
-    async fn taken(&self, leases: &[LeaseId]) {
-        self.record.succeeded(self.ground.clock.now());
+    async fn taken(&self, events: &[Delivered], leases: &[LeaseId]) {
+        self.record.succeeded(&positions(events), self.ground.clock.now());
         let acked = self.consumers.ack(&self.pushed.name, MEMBER, leases).await;
         self.settled("acknowledge", acked.map(drop));
     }
@@ -214,7 +215,11 @@ impl Sender {
                 is_first: self.is_refused_first(events.len(), attempt),
             },
         };
-        if !self.record.failed(fault, &reason, wall) {
+        let trial = Trial {
+            events: &positions(events),
+            is_last: attempt >= self.pushed.definition.retry.attempts,
+        };
+        if !self.record.failed(fault, trial, &reason, wall) {
             return self.release(leases);
         }
         let refusal = Refusal {
@@ -269,4 +274,8 @@ impl Sender {
 
 fn leases(events: &[Delivered]) -> Vec<LeaseId> {
     events.iter().map(|event| event.lease).collect()
+}
+
+fn positions(events: &[Delivered]) -> Vec<Position> {
+    events.iter().map(|event| event.lease.position).collect()
 }

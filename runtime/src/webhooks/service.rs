@@ -94,9 +94,15 @@ impl Webhooks {
         if let Err(refused) = self.check(webhook) {
             return Standing::off(format!("{refused}: {}", refused.fix()));
         }
-        match self.shared.records().get(name) {
-            Some((_, record)) => record.standing(),
-            None => Standing::off("it has no secret: POST to its `webhook/secret`".to_owned()),
+        if let Some((url, record)) = self.shared.records().get(name)
+            && *url == webhook.url
+        {
+            return record.standing();
+        }
+        match self.shared.consumers.secrets(name) {
+            // Whoever sends to it has not got to it yet.
+            Ok(Some(_)) => Record::new(&self.shared.ground.limits).standing(),
+            Ok(None) | Err(_) => Standing::off("it has no secret: POST to its `webhook/secret`".to_owned()),
         }
     }
 

@@ -5,8 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::breaker::{Breaker, Circuit, Fault, Turn};
-use crate::vocabulary::{Limits, Millis};
+use super::breaker::{Breaker, Circuit, Fault, Trial, Turn};
+use crate::vocabulary::{Limits, Millis, Position};
 
 /// Whether events are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,17 +101,22 @@ impl Record {
         self.lock().breaker.probing();
     }
 
-    pub(super) fn succeeded(&self, wall: Millis) {
+    /// Whether an event has failed for what seemed to be the receiver's sake.
+    pub(super) fn suspects(&self, event: Position) -> bool {
+        self.lock().breaker.suspects(event)
+    }
+
+    pub(super) fn succeeded(&self, events: &[Position], wall: Millis) {
         let mut inner = self.lock();
-        inner.breaker.succeeded(self.now());
+        inner.breaker.succeeded(self.now(), events);
         inner.last_success_at = Some(wall);
     }
 
     /// Takes note of a request that failed. True when that counts as an attempt with its events.
-    pub(super) fn failed(&self, fault: Fault, reason: &str, wall: Millis) -> bool {
+    pub(super) fn failed(&self, fault: Fault, trial: Trial<'_>, reason: &str, wall: Millis) -> bool {
         let mut inner = self.lock();
         inner.note(reason, wall);
-        inner.breaker.failed(self.now(), fault, random())
+        inner.breaker.failed(self.now(), fault, trial, random())
     }
 
     pub(super) fn told_to_wait(&self, wait: Duration, reason: &str, wall: Millis) {

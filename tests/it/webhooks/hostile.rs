@@ -286,17 +286,11 @@ fn redirects_are_not_followed() {
         &json!({ "webhook": { "url": outer.url("/") }, "retry": retry(2) }),
     );
     add(server.address(), turns(1, 1));
-    wait_until("the event to be parked", || {
-        shown(&server, "billing")["parked"]["events"] == 1
-    });
-    let error = shown(&server, "billing")["webhook"]["last_error"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let error = wait_for_failure(&server, "billing");
     assert!(
         error.contains("307") && error.contains("redirects are not followed"),
         "{error}"
     );
     assert!(error.contains(&inner.url("/admin")), "{error}");
-    assert_eq!((outer.requests().len(), inner.connections()), (2, 0));
+    assert_eq!(inner.connections(), 0);
 }

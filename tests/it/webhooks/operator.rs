@@ -114,3 +114,39 @@ fn changing_a_webhook_does_not_add_to_the_requests_under_way() {
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(receiver.connections(), 2);
 }
+
+/// What is answered to a change is of the webhook that it brings, also before anything is sent to it.
+#[test]
+fn a_new_webhook_is_on_at_once() {
+    let receivers = [Receiver::willing(), Receiver::willing()];
+    let server = counter(Limits::default(), &[&receivers[0], &receivers[1]]);
+    let check = |name: &str, definition: &Value, has_secret: bool| {
+        let webhook = put(&server, name, definition)["webhook"].clone();
+        assert_eq!(webhook["secret"].is_string(), has_secret, "{name}: {webhook}");
+        assert_eq!(
+            (&webhook["state"], &webhook["last_error"]),
+            (&json!("closed"), &Value::Null),
+            "{name}: {webhook}"
+        );
+    };
+    for number in 0..60 {
+        let name = format!("c{number}");
+        let to = |receiver: &Receiver| json!({ "webhook": { "url": receiver.url("/") } });
+        check(&name, &to(&receivers[0]), true);
+        check(&name, &to(&receivers[1]), false);
+        put(&server, &name, &json!({}));
+        check(&name, &to(&receivers[0]), true);
+    }
+}
+
+#[test]
+fn a_short_deadline_shortens_the_time_for_a_request_that_nobody_asked_for() {
+    let receiver = Receiver::willing();
+    let server = counter(Limits::default(), &[&receiver]);
+    let webhook = json!({ "url": receiver.url("/") });
+    for (deadline, timeout) in [(800, 600), (1, 1), (30_000, 10_000)] {
+        let definition = json!({ "ack_deadline_ms": deadline, "webhook": webhook });
+        let shown = put(&server, "billing", &definition);
+        assert_eq!(shown["webhook"]["timeout_ms"], timeout, "{deadline}: {shown}");
+    }
+}

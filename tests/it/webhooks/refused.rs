@@ -136,13 +136,7 @@ fn a_name_that_leads_to_a_private_address_is_not_connected_to() {
         &json!({ "webhook": { "url": format!("https://{host}/") }, "retry": retry(2) }),
     );
     add(server.address(), turns(1, 1));
-    wait_until("the event to be parked", || {
-        shown(&server, "billing")["parked"]["events"] == 1
-    });
-    let error = shown(&server, "billing")["webhook"]["last_error"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let error = wait_for_failure(&server, "billing");
     assert!(
         error.contains("loopback") && error.contains("--webhook-private"),
         "{error}"

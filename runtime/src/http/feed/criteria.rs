@@ -97,13 +97,15 @@ pub(in crate::http) fn check_filter(filter: &FeedFilter, limits: &Limits) -> Res
     }
     match (filter.since, filter.until) {
         (Some(since), Some(until)) if since >= until => {
+            let fix = if since == until {
+                "make `until` later: it is the first time that is not wanted"
+            } else {
+                "exchange them; `until` is the first time that is not wanted"
+            };
             let (since, until) = (rfc3339(since), rfc3339(until));
             let detail =
                 format!("`since` ({since}) is not before `until` ({until}), so nothing lies between them");
-            Err(Problem::malformed(
-                detail,
-                "exchange them; `until` is the first time that is not wanted",
-            ))
+            Err(Problem::malformed(detail, fix))
         }
         _ => Ok(()),
     }
@@ -205,7 +207,15 @@ mod tests {
                     until: Some("2026-01-01T00:00:00Z"),
                     ..Criteria::default()
                 },
-                ["since", "2026-01-01T00:00:00.000Z"],
+                ["make `until` later", "2026-01-01T00:00:00.000Z"],
+            ),
+            (
+                Criteria {
+                    since: Some("2026-01-01T00:00:01Z"),
+                    until: Some("2026-01-01T00:00:00Z"),
+                    ..Criteria::default()
+                },
+                ["exchange them", "2026-01-01T00:00:01.000Z"],
             ),
         ] {
             let refused = refused(&criteria);

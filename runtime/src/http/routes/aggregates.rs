@@ -57,7 +57,7 @@ pub(super) async fn types(
 #[serde(deny_unknown_fields)]
 pub(super) struct ListPage {
     after: Option<String>,
-    limit: Option<usize>,
+    limit: Option<String>,
 }
 
 /// `GET /v1/aggregates/{type}`

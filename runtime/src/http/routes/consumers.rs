@@ -39,6 +39,17 @@ const RESET: JsonBody = JsonBody {
     example: "{\"start\": \"beginning\"}",
 };
 
+/// Of those that need nothing but their path.
+const NOTHING: JsonBody = JsonBody {
+    what: "the body",
+    limit: 1_024,
+    example: "{}",
+};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoMembers {}
+
 /// Consumers of one page: each one that is behind is looked up in the log.
 const PAGE: usize = 100;
 
@@ -47,7 +58,7 @@ const PAGE: usize = 100;
 #[serde(deny_unknown_fields)]
 pub(super) struct ListPage {
     after: Option<String>,
-    limit: Option<usize>,
+    limit: Option<String>,
 }
 
 /// `GET /v1/consumers`
@@ -133,31 +144,31 @@ pub(super) async fn delete(
 
 /// `POST /v1/consumers/{name}/pause`
 pub(super) async fn pause(
+    State(app): State<App>,
     running: Running,
     path: Path,
     Query(NoParameters {}): Query<NoParameters>,
     headers: HeaderMap,
+    body: Body,
 ) -> Result<Response, Problem> {
-    set_paused(running, &path, &headers, true).await
+    let _: Option<NoMembers> = NOTHING.read(&app, &headers, body).await?;
+    set_paused(running, &path, true).await
 }
 
 /// `POST /v1/consumers/{name}/resume`
 pub(super) async fn resume(
+    State(app): State<App>,
     running: Running,
     path: Path,
     Query(NoParameters {}): Query<NoParameters>,
     headers: HeaderMap,
+    body: Body,
 ) -> Result<Response, Problem> {
-    set_paused(running, &path, &headers, false).await
+    let _: Option<NoMembers> = NOTHING.read(&app, &headers, body).await?;
+    set_paused(running, &path, false).await
 }
 
-async fn set_paused(
-    running: Running,
-    path: &Path,
-    headers: &HeaderMap,
-    paused: bool,
-) -> Result<Response, Problem> {
-    negotiate(headers, &["application/json"])?;
+async fn set_paused(running: Running, path: &Path, paused: bool) -> Result<Response, Problem> {
     let name: ConsumerName = path.parse("name")?;
     let (consumers, named) = (running.consumers.clone(), name.clone());
     super::blocking(move || consumers.pause(&named, paused)).await??;

@@ -26,7 +26,9 @@ use super::super::{
     feed::{Wait, WaitQuery},
     json_body::JsonBody,
     media_type::negotiate,
+    objects::or_null,
     problem::Problem,
+    whole::Whole,
 };
 
 /// Largest body that names leases, bytes: the most that can be out at a time.
@@ -60,7 +62,7 @@ const RETRY_MS: u32 = 1_000;
 #[serde(deny_unknown_fields, default)]
 struct FetchBody {
     member: Option<String>,
-    max: Option<u32>,
+    max: Option<Whole<1, { most::BATCH as u64 }>>,
     wait_ms: Option<Millis>,
 }
 
@@ -77,7 +79,7 @@ pub(super) async fn fetch(
     let body: FetchBody = FETCH.read(&app, &headers, body).await?;
     let fetch = Fetch {
         member: member(body.member)?,
-        most: batch(body.max)?,
+        most: batch(body.max.map(Whole::short))?,
         wait: wait(&app, body.wait_ms.unwrap_or(0))?,
     };
     wait_for.over(&running, app.limits()).await?;
@@ -164,8 +166,8 @@ struct RefusalBody {
     member: Option<String>,
     leases: Vec<String>,
     reason: String,
-    delay_ms: Option<Millis>,
-    #[serde(default)]
+    delay_ms: Option<Whole<0, { most::PAUSE_MS }>>,
+    #[serde(default, deserialize_with = "or_null")]
     park: bool,
 }
 
@@ -197,17 +199,17 @@ pub(super) async fn nack(
     let name: ConsumerName = path.parse("name")?;
     let body: RefusalBody = NACK.read(&app, &headers, body).await?;
     let (member, leases) = (member(body.member)?, leases(&body.leases)?);
-    let delay_ms = body.delay_ms.unwrap_or(0);
-    if delay_ms > most::PAUSE_MS {
+    let delay_ms = body.delay_ms.map(Millis::from);
+    if let Some(found) = delay_ms.filter(|found| *found > most::PAUSE_MS) {
         return Err(Problem::malformed(
-            format!("`delay_ms` is {delay_ms}; the limit is {}", most::PAUSE_MS),
+            format!("`delay_ms` is {found}; the limit is {}", most::PAUSE_MS),
             "use a shorter delay, or `\"park\": true`",
         )
         .with("limit_ms", most::PAUSE_MS));
     }
     let refusal = Refusal {
         reason: body.reason,
-        delay_ms: body.delay_ms,
+        delay_ms,
         park: body.park,
     };
     let settled = running.consumers.nack(&name, &member, &leases, &refusal).await?;

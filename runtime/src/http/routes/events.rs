@@ -37,7 +37,7 @@ pub(super) struct FeedQuery {
     until: Option<String>,
     include_system: Option<bool>,
     after: Option<String>,
-    limit: Option<usize>,
+    limit: Option<String>,
     follow: Option<bool>,
     wait_for: Option<String>,
     timeout: Option<String>,
@@ -57,10 +57,12 @@ impl FeedQuery {
         criteria.filter(app.limits())
     }
 
-    /// Whether the address names the branch of the log, and so means the same for ever.
-    fn names_branch(&self) -> bool {
+    /// Whether the address means the same for ever: it names the branch of the log and the size of the page, which is else the
+    /// server's and may be another one tomorrow.
+    fn is_settled(&self) -> bool {
         let after = self.after.as_deref();
-        after != Some("now") && (after.is_some() || self.wait_for.is_some())
+        let names_branch = after != Some("now") && (after.is_some() || self.wait_for.is_some());
+        names_branch && self.limit.is_some()
     }
 }
 
@@ -80,14 +82,20 @@ pub(super) async fn feed(
     let (wait_for, timeout) = (query.wait_for.as_deref(), query.timeout.as_deref());
     let wait = Wait::of(&running, app.limits(), wait_for, timeout)?;
     let Form::Page(media_type) = form else {
-        let limit = super::stream_limit(follow, query.limit)?;
+        let limit = super::stream_limit(follow, query.limit.as_deref())?;
         Wait::over(wait, &running).await?;
         let after = start(&running, resume, query.after.as_deref()).await?;
         let order = Order { form, follow, limit };
         let subscription = subscribe(&running, after, filter, order)?;
-        return Ok(answer(app.limits(), running, &connection, subscription, order));
+        return Ok(super::by_accept(answer(
+            app.limits(),
+            running,
+            &connection,
+            subscription,
+            order,
+        )));
     };
-    let limit = super::page_limit(&app, query.limit)?;
+    let limit = super::page_limit(&app, query.limit.as_deref())?;
     Wait::over(wait, &running).await?;
     let after = start(&running, None, query.after.as_deref()).await?;
     let bounds = PageLimit {
@@ -135,7 +143,7 @@ fn render<'a>(
         .filter(|_| page.events.len() >= limit && !page.at_head);
     // A full page goes on right behind its last event, whenever it is read; how far was looked beyond it may change.
     let scanned = last.map_or(page.scanned, |last| last.position);
-    let is_closed = last.is_some() && query.names_branch();
+    let is_closed = last.is_some() && query.is_settled();
     let mut headers = HeaderMap::new();
     let caught_up = if page.at_head { "true" } else { "false" };
     headers.insert(CAUGHT_UP, HeaderValue::from_static(caught_up));

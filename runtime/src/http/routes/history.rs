@@ -36,7 +36,7 @@ pub(super) struct HistoryQuery {
     from: Option<u64>,
     direction: Option<WireDirection>,
     after: Option<String>,
-    limit: Option<usize>,
+    limit: Option<String>,
     follow: Option<bool>,
     wait_for: Option<String>,
     timeout: Option<String>,
@@ -116,7 +116,7 @@ pub(super) async fn history(
     let (wait_for, timeout) = (query.wait_for.as_deref(), query.timeout.as_deref());
     let wait = Wait::of(&running, app.limits(), wait_for, timeout)?;
     let Form::Page(media_type) = form else {
-        let limit = super::stream_limit(follow, query.limit)?;
+        let limit = super::stream_limit(follow, query.limit.as_deref())?;
         Wait::over(wait, &running).await?;
         if !follow {
             exists(&running, &key).await?;
@@ -128,13 +128,19 @@ pub(super) async fn history(
         };
         let subscription = running.bus.subscribe(after, history)?;
         let order = Order { form, follow, limit };
-        return Ok(answer(app.limits(), running, &connection, subscription, order));
+        return Ok(super::by_accept(answer(
+            app.limits(),
+            running,
+            &connection,
+            subscription,
+            order,
+        )));
     };
     let mut request = Request {
         key: &key,
         query: &query,
         media_type,
-        limit: super::page_limit(&app, query.limit)?,
+        limit: super::page_limit(&app, query.limit.as_deref())?,
         wait: preferred_wait(&headers, app.limits()).filter(|_| query.direction() == Direction::Forward),
     };
     Wait::over(wait, &running).await?;
@@ -208,7 +214,9 @@ impl Request<'_> {
         let last = page.events.last();
         let is_full = page.events.len() >= self.limit && page.next.is_some();
         let names_branch = self.query.wait_for.is_some();
-        let is_closed = is_full && names_branch && direction == Direction::Forward;
+        // Without a `limit` of its own the address has that of the server, which may be another one tomorrow.
+        let is_settled = names_branch && self.query.limit.is_some();
+        let is_closed = is_full && is_settled && direction == Direction::Forward;
         let mut headers = HeaderMap::new();
         if !is_closed {
             // On a page that is kept for ever these would grow old.

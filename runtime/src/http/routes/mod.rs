@@ -27,6 +27,7 @@ use super::{
     direct,
     problem::{Problem, method_not_allowed, not_found, panicked},
 };
+use crate::vocabulary::shown;
 
 /// Every path of the server; `/openapi.json` describes the same ones, which a test compares.
 #[cfg(test)]
@@ -157,35 +158,52 @@ pub(super) async fn blocking<T: Send + 'static>(
 }
 
 /// The page size asked for, within the limit.
-fn page_limit(app: &App, asked: Option<usize>) -> Result<usize, Problem> {
+fn page_limit(app: &App, asked: Option<impl AsRef<str>>) -> Result<usize, Problem> {
     limit_within(app.limits().page_events, asked)
 }
 
 /// The same, within another one.
-fn limit_within(max: usize, asked: Option<usize>) -> Result<usize, Problem> {
-    match asked {
-        None => Ok(max),
+fn limit_within(max: usize, asked: Option<impl AsRef<str>>) -> Result<usize, Problem> {
+    let Some(asked) = asked else {
+        return Ok(max);
+    };
+    match whole(asked.as_ref()) {
         Some(limit) if (1..=max).contains(&limit) => Ok(limit),
-        Some(limit) => Err(Problem::malformed(
-            format!("`limit={limit}` is not within 1 and {max}"),
-            format!("ask for 1 to {max} at a time and follow the `next` link"),
-        )),
+        _ => {
+            let found = shown(asked.as_ref());
+            Err(Problem::malformed(
+                format!("`limit={found}` is not a whole number from 1 to {max}"),
+                format!("ask for 1 to {max} at a time and follow the `next` link"),
+            ))
+        }
     }
 }
 
 /// The number of events that a stream is to end after.
-fn stream_limit(follow: bool, asked: Option<usize>) -> Result<Option<usize>, Problem> {
-    match asked {
-        Some(_) if follow => Err(Problem::malformed(
+fn stream_limit(follow: bool, asked: Option<&str>) -> Result<Option<usize>, Problem> {
+    let Some(asked) = asked else {
+        return Ok(None);
+    };
+    match whole(asked) {
+        Some(limit) if limit > 0 && !follow => Ok(Some(limit)),
+        Some(limit) if limit > 0 => Err(Problem::malformed(
             "`limit` is for what ends; a stream that follows does not",
             "leave `limit` out, and close the stream when you have enough",
         )),
-        Some(0) => Err(Problem::malformed(
-            "`limit=0` is no event at all",
-            "ask for at least one",
-        )),
-        asked => Ok(asked),
+        _ => {
+            let found = shown(asked);
+            Err(Problem::malformed(
+                format!("`limit={found}` is not a whole number of at least 1"),
+                "ask for at least one event, in digits alone, or leave `limit` out",
+            ))
+        }
     }
+}
+
+/// Digits alone; more than can be counted is as much as can be.
+fn whole(text: &str) -> Option<usize> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().unwrap_or(usize::MAX))
 }
 
 /// Points to the next page.
@@ -193,4 +211,12 @@ fn link_next(headers: &mut HeaderMap, path: &str) {
     if let Ok(value) = HeaderValue::try_from(format!("<{path}>; rel=\"next\"")) {
         headers.insert(header::LINK, value);
     }
+}
+
+/// The address means something else to those who accept something else.
+fn by_accept(mut response: Response) -> Response {
+    response
+        .headers_mut()
+        .insert(header::VARY, HeaderValue::from_static("accept"));
+    response
 }

@@ -18,6 +18,7 @@ use super::super::{
     extract::{NoParameters, Path, Query},
     json_body::JsonBody,
     media_type::negotiate,
+    objects::or_null,
     problem::Problem,
 };
 
@@ -41,7 +42,7 @@ pub(super) struct LanesPage {
     after_type: Option<String>,
     after_id: Option<String>,
     after_version: Option<u64>,
-    limit: Option<usize>,
+    limit: Option<String>,
 }
 
 /// `GET /v1/consumers/{name}/parked`
@@ -109,7 +110,7 @@ pub(super) struct EventsPage {
     /// The version of an event that is parked by itself.
     version: Option<u64>,
     from: Option<u64>,
-    limit: Option<usize>,
+    limit: Option<String>,
 }
 
 /// `GET /v1/consumers/{name}/parked/{type}/{id}`
@@ -164,7 +165,7 @@ struct ReplayBody {
     aggregate_type: Option<String>,
     id: Option<String>,
     version: Option<u64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_null")]
     all: bool,
 }
 

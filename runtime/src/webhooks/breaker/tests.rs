@@ -6,21 +6,43 @@ const MOST: u32 = u32::MAX;
 const RECEIVER: Fault = Fault::Receiver;
 const FIRST: Fault = Fault::Events { is_first: true };
 const LATER: Fault = Fault::Events { is_first: false };
+const EVENT: &[Position] = &[Position(1)];
+const OTHER: &[Position] = &[Position(2)];
+
+/// One of several attempts.
+const TRIAL: Trial<'_> = Trial {
+    events: EVENT,
+    is_last: false,
+};
+
+const fn last(events: &[Position]) -> Trial<'_> {
+    Trial {
+        events,
+        is_last: true,
+    }
+}
+
+/// A breaker whose receiver has taken something.
+fn proven(most_failures: usize, longest_pause_ms: Millis) -> Breaker {
+    let mut breaker = Breaker::new(most_failures, longest_pause_ms);
+    breaker.succeeded(0, OTHER);
+    breaker
+}
 
 #[test]
 fn a_failing_receiver_is_left_alone_for_longer_and_longer() {
-    let mut breaker = Breaker::new(3, 5_000);
-    assert!(breaker.failed(0, RECEIVER, MOST) && breaker.failed(0, RECEIVER, MOST));
+    let mut breaker = proven(3, 5_000);
+    assert!(breaker.failed(0, RECEIVER, TRIAL, MOST) && breaker.failed(0, RECEIVER, TRIAL, MOST));
     assert_eq!(breaker.turn(0), Turn::Go);
     assert!(
-        breaker.failed(0, RECEIVER, MOST),
+        breaker.failed(0, RECEIVER, TRIAL, MOST),
         "the one that opens it was an attempt like any other"
     );
     let mut now = 0;
     for pause in [1_000, 2_000, 4_000, 5_000, 5_000] {
         assert_eq!(breaker.turn(now), Turn::Wait(pause));
         assert!(
-            !breaker.failed(now, RECEIVER, MOST),
+            !breaker.failed(now, RECEIVER, TRIAL, MOST),
             "one that was under way when it opened"
         );
         assert_eq!(breaker.turn(now + pause - 1), Turn::Wait(1));
@@ -28,49 +50,99 @@ fn a_failing_receiver_is_left_alone_for_longer_and_longer() {
         assert_eq!(breaker.turn(now), Turn::Probe);
         breaker.probing();
         assert_eq!(breaker.circuit(), Circuit::HalfOpen);
-        assert!(!breaker.failed(now, RECEIVER, MOST), "a probe");
+        assert!(!breaker.failed(now, RECEIVER, TRIAL, MOST), "a probe");
     }
-    breaker.succeeded(now);
+    breaker.succeeded(now, EVENT);
     assert_eq!((breaker.turn(now), breaker.failures()), (Turn::Go, 0));
-    breaker.failed(now, RECEIVER, MOST);
-    breaker.failed(now, RECEIVER, MOST);
-    breaker.failed(now, RECEIVER, MOST);
+    breaker.failed(now, RECEIVER, TRIAL, MOST);
+    breaker.failed(now, RECEIVER, TRIAL, MOST);
+    breaker.failed(now, RECEIVER, TRIAL, MOST);
     assert_eq!(breaker.turn(now), Turn::Wait(1_000), "pauses begin anew");
 }
 
 #[test]
 fn one_success_makes_failures_forgotten() {
-    let mut breaker = Breaker::new(2, 1_000);
+    let mut breaker = proven(2, 1_000);
     for _ in 0..10 {
-        assert!(breaker.failed(0, RECEIVER, 0));
-        breaker.succeeded(0);
+        assert!(breaker.failed(0, RECEIVER, TRIAL, 0));
+        breaker.succeeded(0, EVENT);
     }
     assert_eq!(breaker.turn(0), Turn::Go);
 }
 
 #[test]
+fn nothing_is_an_attempt_before_the_receiver_has_taken_anything() {
+    let mut breaker = Breaker::new(10, 60_000);
+    let mut now = 0;
+    for pause in [1_000, 2_000, 4_000] {
+        assert!(!breaker.failed(now, RECEIVER, TRIAL, MOST));
+        assert_eq!(breaker.turn(now), Turn::Wait(pause), "the first one opens it");
+        now += pause;
+        breaker.probing();
+    }
+    assert!(breaker.failed(now, FIRST, TRIAL, MOST), "what is refused is");
+}
+
+#[test]
+fn a_receiver_that_fails_takes_no_last_attempt() {
+    let mut breaker = proven(10, 60_000);
+    assert!(breaker.failed(0, RECEIVER, TRIAL, MOST) && breaker.failed(0, RECEIVER, TRIAL, MOST));
+    assert_eq!(breaker.turn(0), Turn::Go);
+    assert!(!breaker.failed(0, RECEIVER, last(EVENT), MOST));
+    assert_eq!(breaker.turn(0), Turn::Wait(1_000), "well before ten have failed");
+    breaker.probing();
+    assert!(!breaker.failed(1_000, RECEIVER, last(EVENT), MOST), "a probe");
+}
+
+#[test]
+fn an_event_that_fails_alone_loses_its_last_attempt() {
+    // That others succeed is known at once, or, with a single attempt or after a start, by the probe that comes next.
+    let mut breaker = proven(10, 60_000);
+    assert!(breaker.failed(0, RECEIVER, TRIAL, MOST));
+    breaker.succeeded(0, OTHER);
+    assert!(breaker.failed(0, RECEIVER, last(EVENT), MOST));
+    assert_eq!(breaker.turn(0), Turn::Go);
+    assert!(
+        !breaker.failed(0, RECEIVER, last(EVENT), MOST),
+        "another one of its kind"
+    );
+    assert_eq!(breaker.turn(0), Turn::Wait(1_000));
+    breaker.succeeded(1_000, OTHER);
+    assert!(breaker.suspects(EVENT[0]));
+    assert!(breaker.failed(1_000, RECEIVER, last(EVENT), MOST));
+    assert_eq!(breaker.turn(1_000), Turn::Go);
+    // Of several, each has to have failed before.
+    assert!(!breaker.failed(2_000, RECEIVER, last(EVENT), MOST));
+    breaker.succeeded(3_000, &[]);
+    let both = [EVENT[0], OTHER[0]];
+    assert!(!breaker.failed(3_000, RECEIVER, last(&both), MOST));
+    breaker.succeeded(4_000, EVENT);
+    assert!(!breaker.suspects(EVENT[0]) && breaker.suspects(OTHER[0]));
+}
+
+#[test]
 fn a_refused_event_is_an_attempt_also_while_the_circuit_is_open() {
     let mut breaker = Breaker::new(2, 60_000);
-    breaker.failed(0, RECEIVER, MOST);
-    breaker.failed(0, RECEIVER, MOST);
+    breaker.failed(0, RECEIVER, TRIAL, MOST);
+    breaker.failed(0, RECEIVER, TRIAL, MOST);
     assert_eq!(breaker.turn(0), Turn::Wait(1_000));
-    assert!(breaker.failed(0, LATER, MOST), "one that was under way");
+    assert!(breaker.failed(0, LATER, TRIAL, MOST), "one that was under way");
     assert_eq!(breaker.turn(0), Turn::Wait(1_000));
     breaker.probing();
-    assert!(breaker.failed(1_000, LATER, MOST), "a probe");
+    assert!(breaker.failed(1_000, LATER, TRIAL, MOST), "a probe");
     assert_eq!(breaker.turn(1_000), Turn::Wait(2_000), "which is no success");
 }
 
 #[test]
 fn the_circuit_is_opened_by_many_refused_events_and_not_by_one() {
     let mut breaker = Breaker::new(3, 60_000);
-    assert!(breaker.failed(0, FIRST, MOST));
+    assert!(breaker.failed(0, FIRST, TRIAL, MOST));
     for _ in 0..20 {
-        assert!(breaker.failed(0, LATER, MOST));
+        assert!(breaker.failed(0, LATER, TRIAL, MOST));
     }
-    assert!(breaker.failed(0, FIRST, MOST));
+    assert!(breaker.failed(0, FIRST, TRIAL, MOST));
     assert_eq!((breaker.turn(0), breaker.failures()), (Turn::Go, 22));
-    assert!(breaker.failed(0, FIRST, MOST));
+    assert!(breaker.failed(0, FIRST, TRIAL, MOST));
     assert_eq!(breaker.turn(0), Turn::Wait(1_000));
 }
 
@@ -91,14 +163,14 @@ fn a_receiver_that_asks_for_time_gets_it() {
 fn a_receiver_that_asks_for_no_time_is_left_alone_for_longer_and_longer() {
     let mut breaker = Breaker::new(3, 5_000);
     let mut now = 7;
-    for pause in [1_000, 1_000, 2_000, 4_000, 5_000, 5_000] {
+    for pause in [1_000, 2_000, 4_000, 5_000, 5_000] {
         breaker.told_to_wait(now, 0, MOST);
         assert_eq!(breaker.turn(now), Turn::Wait(pause));
         now += pause;
         assert_eq!(breaker.turn(now), Turn::Probe);
         breaker.probing();
     }
-    breaker.succeeded(now);
+    breaker.succeeded(now, EVENT);
     assert_eq!(breaker.turn(now), Turn::Go);
     breaker.told_to_wait(now, 0, MOST);
     assert_eq!(breaker.turn(now), Turn::Wait(1_000), "pauses begin anew");
@@ -108,14 +180,14 @@ fn a_receiver_that_asks_for_no_time_is_left_alone_for_longer_and_longer() {
 fn a_success_that_was_under_way_does_not_undo_a_wish() {
     let mut breaker = Breaker::new(1, 60_000);
     breaker.told_to_wait(0, 5_000, MOST);
-    breaker.failed(10, RECEIVER, MOST);
-    breaker.succeeded(20);
+    breaker.failed(10, RECEIVER, TRIAL, MOST);
+    breaker.succeeded(20, EVENT);
     assert_eq!((breaker.turn(20), breaker.failures()), (Turn::Wait(4_980), 0));
-    breaker.succeeded(5_000);
+    breaker.succeeded(5_000, EVENT);
     assert_eq!(breaker.turn(5_000), Turn::Go);
     // What opened the circuit by itself is undone.
-    breaker.failed(5_000, RECEIVER, MOST);
-    breaker.succeeded(5_001);
+    breaker.failed(5_000, RECEIVER, TRIAL, MOST);
+    breaker.succeeded(5_001, EVENT);
     assert_eq!(breaker.turn(5_001), Turn::Go);
 }
 
@@ -157,14 +229,16 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Whatever happens: failures of the receiver are attempts only while the circuit is closed, so at most as often in a
-    /// row as it takes to open it, and those of events always; a wait always ends, and no later than the longest pause or
-    /// wish; one success ends it all, but for what the receiver has asked for.
+    /// Whatever happens: failures of the receiver are attempts only while the circuit is closed and something has succeeded,
+    /// so at most as often in a row as it takes to open it, and the last one only after another success; those of events
+    /// always are; a wait always ends, and no later than the longest pause or wish; one success ends it all, but for what
+    /// the receiver has asked for.
     #[test]
-    fn a_failing_receiver_uses_no_attempts_up(steps in prop::collection::vec(step(), 0..200), random: u32) {
+    fn a_failing_receiver_uses_no_attempts_up(steps in prop::collection::vec(step(), 0..200), random: u32, attempts in 1..6_usize) {
         let (most, longest) = (4, 2_000);
         let mut breaker = Breaker::new(most, longest);
         let (mut now, mut in_a_row, mut asked) = (0, 0, 0);
+        let (mut used, mut has_succeeded, mut succeeded_since) = (0, false, false);
         for step in steps {
             let was = breaker.circuit();
             let outcome = match step {
@@ -184,18 +258,24 @@ proptest! {
                 }
                 Step::Straggler(outcome) => Some(outcome),
             };
+            let trial = Trial { events: EVENT, is_last: used + 1 >= attempts };
             match outcome {
                 Some(Ok(())) => {
-                    breaker.succeeded(now);
+                    breaker.succeeded(now, OTHER);
                     prop_assert_eq!(breaker.failures(), 0);
-                    in_a_row = 0;
+                    (in_a_row, has_succeeded, succeeded_since) = (0, true, true);
                 }
                 Some(Err(RECEIVER)) => {
-                    let is_attempt = breaker.failed(now, RECEIVER, random);
-                    prop_assert_eq!(is_attempt, was == Circuit::Closed);
+                    let is_new = !breaker.suspects(EVENT[0]);
+                    let is_attempt = breaker.failed(now, RECEIVER, trial, random);
+                    succeeded_since &= !is_new;
+                    let may_be = was == Circuit::Closed && has_succeeded;
+                    prop_assert_eq!(is_attempt, may_be && (!trial.is_last || succeeded_since));
+                    prop_assert!(is_attempt || breaker.circuit() != Circuit::Closed);
                     in_a_row += usize::from(is_attempt);
+                    used = if trial.is_last && is_attempt { 0 } else { used + usize::from(is_attempt) };
                 }
-                Some(Err(fault)) => prop_assert!(breaker.failed(now, fault, random)),
+                Some(Err(fault)) => prop_assert!(breaker.failed(now, fault, trial, random)),
                 None => {}
             }
             prop_assert!(in_a_row <= most);
@@ -207,7 +287,7 @@ proptest! {
             }
         }
         now += 3_000;
-        breaker.succeeded(now);
+        breaker.succeeded(now, EVENT);
         prop_assert_eq!(breaker.turn(now), Turn::Go);
     }
 }
