@@ -51,7 +51,7 @@ pub enum Put {
 /// How frames are pushed.
 #[derive(Debug, Clone, Copy)]
 struct Manner {
-    /// So many outlets for each pusher: a frame is put into all of them in one turn of its task.
+    /// So many outlets for each pusher, which puts a frame into one after the other.
     outlets: usize,
     /// After so long without a frame everybody is on their own again.
     silence: Duration,
@@ -197,7 +197,7 @@ impl Pusher {
                 },
             };
             match received {
-                Ok(Signal::Frame(frame)) => self.push(&frame),
+                Ok(Signal::Frame(frame)) => self.push(&frame).await,
                 // Each has to see to that by itself.
                 other => {
                     self.next.push_front(other);
@@ -232,20 +232,20 @@ impl Pusher {
         }
     }
 
-    fn push(&mut self, frame: &Frame) {
+    async fn push(&mut self, frame: &Frame) {
         // The first subscriber may have read a part of the frame from the store.
         let written = frame.after(self.through);
         self.through = self.through.max(frame.through);
         if let Some(written) = &written {
             self.last = Some(written.position());
-            self.put(written.bytes());
+            self.put(written.bytes()).await;
         }
         for join in std::mem::take(&mut self.early) {
             self.take_in(join);
         }
     }
 
-    fn put(&mut self, frame: &Bytes) {
+    async fn put(&mut self, frame: &Bytes) {
         let mut at = 0;
         while let Some(member) = self.members.get(at) {
             if member.back.is_closed() {
@@ -259,6 +259,8 @@ impl Pusher {
                     self.give_back(member);
                 }
             }
+            // A frame takes the system tens of microseconds: whoever waits for an answer to a command goes first.
+            tokio::task::yield_now().await;
         }
     }
 

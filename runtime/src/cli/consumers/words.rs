@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn a_start_is_one_of_four() {
-        let cursor = "01000000000000000000000000000000ff";
+        let cursor = "20000000001ff";
         let cases = [
             ("beginning", ConsumerStart::Beginning),
             ("now", ConsumerStart::Now),
@@ -74,7 +74,7 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(start(text).unwrap(), expected);
         }
-        for text in ["", "end", "Now", "01ab", "2026-01-31", "yesterday"] {
+        for text in ["", "end", "Now", "2ab", "2026-01-31", "yesterday"] {
             assert!(start(text).unwrap_err().contains("beginning"), "{text}");
             assert!(time(text).unwrap_err().contains("2026"), "{text}");
         }
