@@ -1,6 +1,7 @@
 //! Durable consumers over HTTP: what every input is answered with, parking and replaying, streams; and competing members
 //! whose server is killed again and again.
 
+mod filters;
 mod kept;
 mod members;
 mod reading;
@@ -20,7 +21,7 @@ fn counter(limits: Limits) -> TestServer {
     server
 }
 
-fn add(server: &TestServer, ids: &[&str]) {
+fn add(server: &impl Api, ids: &[&str]) {
     for id in ids {
         server
             .command(&format!("counter/{id}"), "add", &json!({ "by": 1 }))

@@ -25,7 +25,7 @@ use super::{
     error::ConsumerError,
     journal::{self, Change, Described, Found, Recording, Skipped},
     keeper::{self, Keeper, Kept},
-    progress::{Bounds, LaneKey, Now, Parked, Progress, Record},
+    progress::{Bounds, EARLIER_FILTERS, LaneKey, Now, Parked, Progress, Record},
     secret::{Secret, Secrets},
 };
 
@@ -137,7 +137,9 @@ impl Consumers {
         let rules = described.definition.clone();
         let record = record.filter(|record| record.generation == described.generation);
         let mut progress = match record {
-            Some(record) => Progress::restore(record, parked, rules, self.bounds()),
+            Some(record) => {
+                Progress::restore(record, parked, rules, self.bounds(), self.store.last_position())
+            }
             None => Progress::new(described.generation, described.start, rules, self.bounds()),
         };
         progress.parked_again(stale);
@@ -216,8 +218,9 @@ impl Consumers {
         Ok(now)
     }
 
-    /// Creates a consumer that begins there, or changes the one there is, which goes on where it is. It blocks. True when
-    /// it is new; none when nothing had to change.
+    /// Creates a consumer that begins there, or changes the one there is, which goes on behind its checkpoint. It blocks;
+    /// [`Self::written_down`] completes once a change is all there after a restart. True when it is new; none when nothing
+    /// had to change.
     ///
     /// # Errors
     /// [`ConsumerError`].
@@ -300,14 +303,23 @@ impl Consumers {
         if definition == described.definition {
             return Ok(None);
         }
+        if !consumer.lock().progress.takes_filter(&definition.filter) {
+            return Err(ConsumerError::TooManyFilters {
+                limit: EARLIER_FILTERS,
+            });
+        }
         described.definition = definition;
         let changed_at = self.record(name, Change::Changed, &described)?;
         let mut state = consumer.lock();
-        state.progress.set_rules(described.definition.clone());
+        let rules = described.definition.clone();
+        state.progress.set_rules(rules, self.store.last_position());
         state.described = described;
         state.changed_at = changed_at;
+        // From which place on another filter judges is to outlive the process as well.
+        state.changed();
         drop(state);
         consumer.wake();
+        self.keep(consumer);
         Ok(Some(false))
     }
 

@@ -94,6 +94,9 @@ impl From<ConsumerError> for Problem {
             )
             .with("name", bounds.name)
             .with("found", bounds.found),
+            ConsumerError::TooManyFilters { limit } => Self::new(409, "too-many-filters", "Too many changes of the filter", detail)
+                .fix("wait until that event is acknowledged or parked, use one of the filters there were, or reset the consumer")
+                .with("limit", limit),
             ConsumerError::OrderingFixed(name) => {
                 Self::new(409, "ordering-fixed", "The ordering cannot be changed", detail)
                     .fix("delete the consumer and create it again, with `start` where it is to go on")

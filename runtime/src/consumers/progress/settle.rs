@@ -83,7 +83,7 @@ impl Progress {
         self.expire(now);
         self.check(lease, member)?;
         self.unlease(lease.position);
-        self.make_ready(lease.position);
+        self.give_back(lease.position, None);
         Ok(())
     }
 
@@ -103,7 +103,10 @@ impl Progress {
             } else if self.may_be_parked(position) {
                 // Perhaps that one too, and replaying brings it again. Rather that than `already` for what comes again.
                 LeaseRefused::Expired
-            } else if position <= self.scanned.max(self.known) {
+            } else if position <= self.changed_at {
+                // Perhaps it was let go when the filter was changed.
+                LeaseRefused::Expired
+            } else if position <= self.read_once() {
                 LeaseRefused::Settled
             } else {
                 LeaseRefused::NotLeased
@@ -182,14 +185,16 @@ impl Progress {
         });
         failures.attempts = failures.attempts.saturating_add(1);
         failures.error = shortened(&refusal.reason);
-        let (attempts, error) = (failures.attempts, failures.error.clone());
+        let failures = failures.clone();
+        let attempts = failures.attempts;
         let last = refusal.park || attempts >= self.rules.retry.attempts;
-        let Some(lane) = self.items.get(&position).map(|item| self.lane_of(&item.event)) else {
+        let Some(item) = self.items.get(&position) else {
             return;
         };
+        let lane = self.lane_of(&item.event);
         let room = self.parked.contains_key(&lane) || self.parked.len() < self.bounds.parked;
-        if last && room {
-            self.park(&lane, attempts, error, now.wall);
+        if last && room && self.is_owed(item) {
+            self.park(&lane, position, failures, now.wall);
             return;
         }
         // Without room to park it, it is tried for ever, as seldom as may be.
@@ -199,13 +204,8 @@ impl Progress {
         } else {
             refusal.delay_ms.unwrap_or(own)
         };
-        if delay == 0 {
-            self.make_ready(position);
-        } else if let Some(item) = self.items.get_mut(&position) {
-            let until = now.steady.saturating_add(delay);
-            item.state = State::Waiting(until);
-            self.due.insert((until, position));
-        }
+        let not_before = (delay > 0).then(|| now.steady.saturating_add(delay));
+        self.give_back(position, not_before);
     }
 
     /// An event is acknowledged: its lane goes on.
@@ -219,10 +219,12 @@ impl Progress {
         let lane = self.lane_of(&item.event);
         if item.replayed {
             self.replayed(&lane, &item.event);
+            self.failures.remove(&position);
         } else {
             self.done(position);
         }
         self.advance(&lane, position);
+        self.forget_passed();
     }
 
     /// Takes an event out of memory.
@@ -235,24 +237,16 @@ impl Progress {
         if let State::Waiting(at) | State::Leased { until: at, .. } = item.state {
             self.due.remove(&(at, position));
         }
-        self.failures.remove(&position);
         Some(item)
     }
 
-    /// Takes note that an event of the feed needs nothing any more.
-    pub(super) fn done(&mut self, position: Position) {
-        self.undone.remove(&position);
-        self.failures.remove(&position);
-        self.last_done = self.last_done.max(position);
-    }
-
-    /// The first of a lane is gone.
-    fn advance(&mut self, lane: &LaneKey, gone: Position) {
+    /// An event that was out, or could be, is gone from its lane: the first one is next.
+    pub(super) fn advance(&mut self, lane: &LaneKey, gone: Position) {
         let Some(places) = self.lanes.get_mut(lane) else {
             return;
         };
-        if places.front() == Some(&gone) {
-            places.pop_front();
+        if let Ok(place) = places.binary_search(&gone) {
+            places.remove(place);
         }
         match places.front().copied() {
             Some(next) => self.make_ready(next),
