@@ -5,6 +5,7 @@ mod filters;
 mod kept;
 mod members;
 mod reading;
+mod told;
 
 use annals::vocabulary::Limits;
 use annals_tests::{
@@ -382,8 +383,8 @@ fn what_is_wrong_is_named() {
         assert_eq!(answer.status, 400, "{what} {body}: {}", answer.text());
         assert!(answer.text().contains(says), "{what} {body}: {}", answer.text());
     }
-    let never = format!("01{}", "0".repeat(40));
-    at(&server, "there", "ack", &json!({ "leases": [never] })).problem(409, "lease-refused");
+    let made_up = "0".repeat(66);
+    at(&server, "there", "ack", &json!({ "leases": [made_up] })).problem(400, "bad-lease");
 }
 
 #[test]

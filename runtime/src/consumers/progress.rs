@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     definition::{Definition, Order},
-    lease::LeaseId,
+    lease::{LeaseId, Owner},
 };
 use crate::vocabulary::{AggregateKey, Millis, Position, RecordedEvent, Version};
 
@@ -118,6 +118,7 @@ enum State {
 pub(super) struct Progress {
     rules: Definition,
     bounds: Bounds,
+    owner: Owner,
     generation: u64,
     /// Everything up to here has been read from the feed.
     scanned: Position,
@@ -138,6 +139,8 @@ pub(super) struct Progress {
     last_done: Position,
     /// What was acknowledged last, as many as may be out: whoever did not hear of it asks again.
     acked: VecDeque<Position>,
+    /// What was refused last, likewise, with the attempt.
+    refused: VecDeque<(Position, u32)>,
     failures: BTreeMap<Position, Failures>,
     items: BTreeMap<Position, Item>,
     /// Those of the items that come from the feed.
@@ -163,6 +166,7 @@ impl Progress {
             filters: Filters::new(rules.filter.clone()),
             rules,
             bounds,
+            owner: Owner::default(),
             generation,
             scanned: start,
             known: start,
@@ -172,6 +176,7 @@ impl Progress {
             undone: BTreeSet::new(),
             last_done: start,
             acked: VecDeque::new(),
+            refused: VecDeque::new(),
             failures: BTreeMap::new(),
             items: BTreeMap::new(),
             fed: Held::default(),
@@ -184,6 +189,11 @@ impl Progress {
             replays: BTreeSet::new(),
             parked_changes: BTreeSet::new(),
         }
+    }
+
+    /// The same, of this consumer.
+    pub(super) fn owned_by(self, owner: Owner) -> Self {
+        Self { owner, ..self }
     }
 
     pub(super) fn generation(&self) -> u64 {

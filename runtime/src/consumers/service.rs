@@ -25,6 +25,7 @@ use super::{
     error::ConsumerError,
     journal::{self, Change, Described, Found, Recording, Skipped},
     keeper::{self, Keeper, Kept},
+    lease::Owner,
     progress::{Bounds, EARLIER_FILTERS, LaneKey, Now, Parked, Progress, Record},
     secret::{Secret, Secrets},
 };
@@ -136,12 +137,13 @@ impl Consumers {
             .collect();
         let rules = described.definition.clone();
         let record = record.filter(|record| record.generation == described.generation);
-        let mut progress = match record {
+        let progress = match record {
             Some(record) => {
                 Progress::restore(record, parked, rules, self.bounds(), self.store.last_position())
             }
             None => Progress::new(described.generation, described.start, rules, self.bounds()),
         };
+        let mut progress = progress.owned_by(Owner::of(&name));
         progress.parked_again(stale);
         let secrets = secrets.filter(|_| described.definition.webhook.is_some());
         let consumer = Consumer::new(name.clone(), progress, described, found.changed_at);
@@ -288,6 +290,7 @@ impl Consumers {
         };
         let changed_at = self.record(name, Change::Created, &described)?;
         let progress = Progress::new(described.generation, described.start, definition, self.bounds());
+        let progress = progress.owned_by(Owner::of(name));
         let consumer = Arc::new(Consumer::new(name.clone(), progress, described, changed_at));
         self.write_known().insert(name.clone(), consumer);
         Ok(true)
@@ -369,7 +372,8 @@ impl Consumers {
         let rules = described.definition.clone();
         let mut state = consumer.lock();
         let lanes: Vec<LaneKey> = state.progress.parked().map(|(lane, _)| lane.clone()).collect();
-        state.progress = Progress::new(described.generation, described.start, rules, self.bounds());
+        let progress = Progress::new(described.generation, described.start, rules, self.bounds());
+        state.progress = progress.owned_by(Owner::of(name));
         state.progress.parked_again(lanes);
         state.described = described;
         state.changed_at = changed_at;

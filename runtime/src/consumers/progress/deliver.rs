@@ -68,8 +68,13 @@ impl Progress {
         };
         self.due.insert((until, position));
         self.leased += 1;
+        if item.replayed {
+            // Its attempts are counted anew, so this one may have been refused before it was parked.
+            self.refused.retain(|refused| *refused != (position, attempt));
+        }
         Some(Delivered {
             lease: LeaseId {
+                owner: self.owner,
                 generation: self.generation,
                 position,
                 attempt,

@@ -39,19 +39,29 @@ impl Progress {
         }
     }
 
-    /// Ends a lease badly: the event is delivered again after a pause, or parked.
+    /// Ends a lease badly: the event is delivered again after a pause, or parked. False when that was done before, of which
+    /// the member may not have heard.
     pub(in crate::consumers) fn nack(
         &mut self,
         lease: LeaseId,
         member: &str,
         refusal: &Refusal,
         now: Now,
-    ) -> Result<(), LeaseRefused> {
+    ) -> Result<bool, LeaseRefused> {
         self.expire(now);
-        self.check(lease, member)?;
+        match self.check(lease, member) {
+            Err(LeaseRefused::Refused | LeaseRefused::Settled) if self.was_refused(lease) => {
+                return Ok(false);
+            }
+            checked => checked?,
+        }
+        self.refused.push_back((lease.position, lease.attempt));
+        while self.refused.len() > self.rules.concurrency as usize {
+            self.refused.pop_front();
+        }
         self.unlease(lease.position);
         self.fail(lease.position, refusal, now);
-        Ok(())
+        Ok(true)
     }
 
     /// Gives a lease the whole time again, from now on.
@@ -88,36 +98,19 @@ impl Progress {
     }
 
     fn check(&self, lease: LeaseId, member: &str) -> Result<(), LeaseRefused> {
-        let position = lease.position;
+        if lease.owner != self.owner {
+            return Err(LeaseRefused::OtherConsumer);
+        }
         if lease.generation != self.generation {
             return Err(LeaseRefused::OtherGeneration);
         }
-        let Some(item) = self.items.get(&position) else {
-            return Err(if self.acked.contains(&position) {
-                LeaseRefused::Settled
-            } else if self.undone.contains(&position) {
-                // Given out by an earlier life of the process, and not read again yet.
-                LeaseRefused::Expired
-            } else if self.parked.values().any(|parked| parked.position == position) {
-                LeaseRefused::Parked
-            } else if self.may_be_parked(position) {
-                // Perhaps that one too, and replaying brings it again. Rather that than `already` for what comes again.
-                LeaseRefused::Expired
-            } else if position <= self.changed_at {
-                // Perhaps it was let go when the filter was changed.
-                LeaseRefused::Expired
-            } else if position <= self.read_once() {
-                LeaseRefused::Settled
-            } else {
-                LeaseRefused::NotLeased
-            });
-        };
-        match &item.state {
-            State::Leased {
+        let state = self.items.get(&lease.position).map(|item| &item.state);
+        match state {
+            Some(State::Leased {
                 member: holder,
                 attempt,
                 ..
-            } if *attempt == lease.attempt => {
+            }) if *attempt == lease.attempt => {
                 if holder == member {
                     return Ok(());
                 }
@@ -125,8 +118,35 @@ impl Progress {
                     holder: holder.clone(),
                 })
             }
-            State::Queued => Err(LeaseRefused::NotLeased),
-            State::Leased { .. } | State::Waiting(_) | State::Ready => Err(self.never_or_no_more(lease)),
+            None if self.acked.contains(&lease.position) => Err(LeaseRefused::Settled),
+            _ if self.was_refused(lease) => Err(LeaseRefused::Refused),
+            Some(_) => Err(self.never_or_no_more(lease)),
+            None => Err(self.gone(lease.position)),
+        }
+    }
+
+    /// As far back as is remembered.
+    fn was_refused(&self, lease: LeaseId) -> bool {
+        self.refused.contains(&(lease.position, lease.attempt))
+    }
+
+    /// What is to be said of an event that is not in memory, and was not acknowledged of late.
+    fn gone(&self, position: Position) -> LeaseRefused {
+        if self.undone.contains(&position) {
+            // Given out by an earlier life of the process, and not read again yet.
+            LeaseRefused::Expired
+        } else if self.parked.values().any(|parked| parked.position == position) {
+            LeaseRefused::Parked
+        } else if self.may_be_parked(position) {
+            // Perhaps that one too, and replaying brings it again. Rather that than `already` for what comes again.
+            LeaseRefused::Expired
+        } else if position <= self.changed_at {
+            // Perhaps it was let go when the filter was changed.
+            LeaseRefused::Expired
+        } else if position <= self.read_once() {
+            LeaseRefused::Settled
+        } else {
+            LeaseRefused::NotLeased
         }
     }
 

@@ -422,9 +422,17 @@ impl World {
             park,
         };
         let id = lease.delivered.lease;
-        self.progress
-            .nack(id, &lease.member, &refusal, self.time())
-            .unwrap();
+        let mut nack = |now| self.progress.nack(id, &lease.member, &refusal, now);
+        let now = Now {
+            steady: self.now,
+            wall: self.now,
+        };
+        assert_eq!(nack(now), Ok(true));
+        assert_eq!(nack(now), Ok(false));
+        assert_eq!(
+            self.progress.extend(id, &lease.member, now),
+            Err(LeaseRefused::Refused)
+        );
         self.ended.push((id, lease.member));
     }
 
@@ -732,10 +740,15 @@ fn leases_that_have_run_out_are_named() {
         generation: 9,
         ..lease
     };
+    let others = LeaseId {
+        owner: Owner::of(&"billing".parse().unwrap()),
+        ..lease
+    };
     for (lease, refused) in [
         (never, LeaseRefused::NotLeased),
         (beyond, LeaseRefused::NotLeased),
         (elsewhere, LeaseRefused::OtherGeneration),
+        (others, LeaseRefused::OtherConsumer),
     ] {
         assert_eq!(world.progress.ack(lease, "m", world.time()), Err(refused));
     }

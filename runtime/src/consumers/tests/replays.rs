@@ -238,7 +238,7 @@ async fn a_skip_ends_where_it_says() {
     assert_eq!(skip(0), Ok(0));
     assert_eq!(happened(&house), ["created"]);
     let refused = consumers.ack(&name(), "m", &leases(&lost)).await.unwrap().refused;
-    assert_eq!(refused, [(lost[0].lease, LeaseRefused::Parked)]);
+    assert_eq!(refused, [(lost[0].lease, LeaseRefused::Refused)]);
     assert_eq!(skip(2), Ok(2));
     let left = consumers.parked(&name(), None, 1).unwrap().remove(0).parked;
     assert_eq!((left.first(), left.count), (Version(3), 1));
