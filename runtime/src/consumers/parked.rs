@@ -10,6 +10,7 @@ use super::{
     journal::{Change, Skipped},
     progress::{LaneKey, Parked, ParkedEvents, ParkedRefused, Upto},
     service::Consumers,
+    status::aggregates_of,
 };
 
 /// Events of a parked aggregate that are counted at a time.
@@ -73,7 +74,10 @@ impl Consumers {
         let consumer = self.find(name)?;
         let (parked, which) = {
             let state = consumer.lock();
-            let parked = state.progress.parked_lane(lane).ok_or_else(|| not_parked(lane))?;
+            let parked = state
+                .progress
+                .parked_lane(lane)
+                .map_err(|refused| refuse(lane, refused))?;
             (parked.clone(), state.progress.parked_events(parked))
         };
         let first = from.map_or(which.first(), |from| from.max(which.first()));
@@ -116,14 +120,11 @@ impl Consumers {
                 }
             };
             for lane in &lanes {
-                let refused = |refused| ConsumerError::Parked {
-                    aggregate: lane.aggregate.clone(),
-                    refused,
-                };
-                state.progress.replay(lane).map_err(refused)?;
+                let replayed = state.progress.replay(lane);
+                replayed.map_err(|refused| refuse(lane, refused))?;
             }
             state.changed();
-            lanes.len()
+            aggregates_of(lanes.iter())
         };
         consumer.wake();
         self.keep(&consumer);
@@ -146,15 +147,15 @@ impl Consumers {
         let consumer = self.find(name)?;
         let (parked, which, described) = {
             let state = consumer.lock();
-            let parked = state.progress.parked_lane(lane).ok_or_else(|| not_parked(lane))?;
+            let parked = state
+                .progress
+                .parked_lane(lane)
+                .map_err(|refused| refuse(lane, refused))?;
             let which = state.progress.parked_events(parked);
             (parked.clone(), which, state.described.clone())
         };
         if parked.replaying {
-            return Err(ConsumerError::Parked {
-                aggregate: lane.aggregate.clone(),
-                refused: ParkedRefused::Replaying,
-            });
+            return Err(refuse(lane, ParkedRefused::Replaying));
         }
         let upto = match through {
             Some(version) if version < which.first() => return Ok(0),
@@ -169,13 +170,8 @@ impl Consumers {
         };
         self.record_with(name, Change::Skipped, &described, Some(skipped))?;
         let mut state = consumer.lock();
-        state
-            .progress
-            .skip(lane, upto)
-            .map_err(|refused| ConsumerError::Parked {
-                aggregate: lane.aggregate.clone(),
-                refused,
-            })?;
+        let done = state.progress.skip(lane, upto);
+        done.map_err(|refused| refuse(lane, refused))?;
         state.changed();
         drop(state);
         consumer.wake();
@@ -226,10 +222,10 @@ impl Consumers {
     }
 }
 
-fn not_parked(lane: &LaneKey) -> ConsumerError {
+fn refuse(lane: &LaneKey, refused: ParkedRefused) -> ConsumerError {
     ConsumerError::Parked {
         aggregate: lane.aggregate.clone(),
-        refused: ParkedRefused::NotParked,
+        refused,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Failures, Item, LaneKey, ParkedEvents, Progress, State, stretch::Stretches};
+use super::{Failures, Item, LaneKey, Order, ParkedEvents, Progress, State, stretch::Stretches};
 use crate::vocabulary::{Millis, Position, RecordedEvent, Version};
 
 /// What share of the room for events from the feed replays have beside it: one in so many.
@@ -63,14 +63,38 @@ pub(in crate::consumers) struct Upto {
 }
 
 /// Why parked events cannot be replayed or skipped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParkedRefused {
     /// Nothing of the kind is parked.
     #[error("no event of this aggregate is parked")]
     NotParked,
+    /// A version was named where the events of an aggregate are parked together.
+    #[error("its events are parked together, since the consumer's ordering is `aggregate`")]
+    Together,
+    /// No version was named where each event is parked by itself.
+    #[error("each of its events is parked by itself, since the consumer's ordering is `none`; parked are {}", listed(.parked))]
+    Apart {
+        /// Those that are, as far as they are shown.
+        parked: Vec<Version>,
+    },
     /// It is on its way already.
     #[error("its parked events are being replayed")]
     Replaying,
+}
+
+/// Versions that are shown of an aggregate's events that are parked each by itself.
+const SHOWN: usize = 10;
+
+fn listed(versions: &[Version]) -> String {
+    let mut listed: Vec<String> = versions
+        .iter()
+        .take(SHOWN)
+        .map(|version| format!("`{version}`"))
+        .collect();
+    if versions.len() > SHOWN {
+        listed.push("more".to_owned());
+    }
+    listed.join(", ")
 }
 
 impl Progress {
@@ -80,8 +104,27 @@ impl Progress {
     }
 
     /// One of them.
-    pub(in crate::consumers) fn parked_lane(&self, lane: &LaneKey) -> Option<&Parked> {
-        self.parked.get(lane)
+    pub(in crate::consumers) fn parked_lane(&self, lane: &LaneKey) -> Result<&Parked, ParkedRefused> {
+        self.parked.get(lane).ok_or_else(|| self.missing(lane))
+    }
+
+    /// Why no such lane is parked.
+    fn missing(&self, lane: &LaneKey) -> ParkedRefused {
+        match (lane.alone, self.rules.ordering) {
+            (Some(_), Order::Aggregate) => ParkedRefused::Together,
+            (None, Order::None) => {
+                let of_aggregate = self.parked.range(lane..);
+                let of_aggregate = of_aggregate.take_while(|(parked, _)| parked.aggregate == lane.aggregate);
+                let versions = of_aggregate.filter_map(|(parked, _)| parked.alone);
+                let parked: Vec<Version> = versions.take(SHOWN + 1).collect();
+                if parked.is_empty() {
+                    ParkedRefused::NotParked
+                } else {
+                    ParkedRefused::Apart { parked }
+                }
+            }
+            _ => ParkedRefused::NotParked,
+        }
     }
 
     /// Which events of a parked lane are parked.
@@ -168,11 +211,12 @@ impl Progress {
 
     /// Lets a parked lane go on, from its first parked event.
     pub(in crate::consumers) fn replay(&mut self, lane: &LaneKey) -> Result<(), ParkedRefused> {
-        let parked = self.parked.get_mut(lane).ok_or(ParkedRefused::NotParked)?;
-        if parked.replaying {
+        if self.parked_lane(lane)?.replaying {
             return Err(ParkedRefused::Replaying);
         }
-        parked.replaying = true;
+        if let Some(parked) = self.parked.get_mut(lane) {
+            parked.replaying = true;
+        }
         self.replays.insert(lane.clone());
         self.parked_changes.insert(lane.clone());
         Ok(())

@@ -289,7 +289,7 @@ impl World {
     fn is_parked(&self, event: &RecordedEvent) -> bool {
         let lane = self.progress.lane_of(event);
         let parked = self.progress.parked_lane(&lane);
-        parked.is_some_and(|parked| self.progress.parked_events(parked).have(event))
+        parked.is_ok_and(|parked| self.progress.parked_events(parked).have(event))
     }
 
     fn publish(&mut self, aggregate: u8, kind: u8) {
@@ -550,7 +550,7 @@ impl World {
         let was = self
             .progress
             .parked_lane(&lane)
-            .is_some_and(|parked| parked.replaying);
+            .is_ok_and(|parked| parked.replaying);
         let answer = self.progress.replay(&lane);
         assert_eq!(
             answer,

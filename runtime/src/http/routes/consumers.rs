@@ -88,6 +88,7 @@ pub(super) async fn one(
 ) -> Result<Response, Problem> {
     negotiate(&headers, &["application/json"])?;
     let name: ConsumerName = path.parse("name")?;
+    running.consumers.check_known(&name)?;
     wait.over(&running, app.limits()).await?;
     respond(StatusCode::OK, running, name).await
 }
