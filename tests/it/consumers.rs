@@ -1,9 +1,11 @@
 //! Durable consumers over HTTP: what every input is answered with, parking and replaying, streams; and competing members
 //! whose server is killed again and again.
 
+mod filters;
 mod kept;
 mod members;
 mod reading;
+mod told;
 
 use annals::vocabulary::Limits;
 use annals_tests::{
@@ -20,7 +22,7 @@ fn counter(limits: Limits) -> TestServer {
     server
 }
 
-fn add(server: &TestServer, ids: &[&str]) {
+fn add(server: &impl Api, ids: &[&str]) {
     for id in ids {
         server
             .command(&format!("counter/{id}"), "add", &json!({ "by": 1 }))
@@ -381,8 +383,8 @@ fn what_is_wrong_is_named() {
         assert_eq!(answer.status, 400, "{what} {body}: {}", answer.text());
         assert!(answer.text().contains(says), "{what} {body}: {}", answer.text());
     }
-    let never = format!("01{}", "0".repeat(40));
-    at(&server, "there", "ack", &json!({ "leases": [never] })).problem(409, "lease-refused");
+    let made_up = "0".repeat(66);
+    at(&server, "there", "ack", &json!({ "leases": [made_up] })).problem(400, "bad-lease");
 }
 
 #[test]

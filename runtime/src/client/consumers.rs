@@ -211,7 +211,8 @@ impl Client {
         self.call(call).await?.read(A_CONSUMER)
     }
 
-    /// Creates a consumer, which the answer's status 201 tells, or changes the one there is, which goes on where it is.
+    /// Creates a consumer, which the answer's status 201 tells, or changes the one there is, which goes on behind its
+    /// checkpoint.
     ///
     /// # Errors
     /// [`ClientError`]; a problem `ordering-fixed` when there is one with another ordering.

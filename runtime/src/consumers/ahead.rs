@@ -109,7 +109,7 @@ fn read(store: &dyn EventStore, reads: &Reads) -> Result<Found, ReadError> {
             // The rest comes with the next look.
             break;
         }
-        let (events, next) = read_replay(store, &reads.filter, read, &mut bytes)?;
+        let (events, next) = read_replay(store, read, &mut bytes)?;
         replays.push((read.clone(), events, next));
     }
     let feed = match reads.feed {
@@ -119,25 +119,26 @@ fn read(store: &dyn EventStore, reads: &Reads) -> Result<Found, ReadError> {
     Ok(Found { feed, replays })
 }
 
-/// The parked events of a lane from a version on, and where to go on; no version when that was all.
+/// The parked events of a lane, and where to go on; no version when that was all. Which they are was settled when they were
+/// parked: the filter of now says nothing of them.
 fn read_replay(
     store: &dyn EventStore,
-    filter: &FeedFilter,
     read: &ReplayRead,
     bytes: &mut usize,
 ) -> Result<(Vec<RecordedEvent>, Option<Version>), ReadError> {
-    let is_alone = read.lane.alone.is_some();
+    let (first, through) = (read.parked.first(), read.parked.last());
+    let versions = usize::try_from(through.0.saturating_sub(first.0)).unwrap_or(usize::MAX);
     let page = PageLimit {
-        events: if is_alone { 1 } else { read.most },
+        events: read.most.min(versions.saturating_add(1)),
         bytes: *bytes,
     };
-    let mut events = store.history(&read.lane.aggregate, read.from, Direction::Forward, page)?;
-    let last = events.last().map(|event| (event.version, event.position));
-    let more = last.filter(|(_, position)| *position < read.through && !is_alone);
+    let mut events = store.history(&read.lane.aggregate, first, Direction::Forward, page)?;
+    let last = events.last().map(|event| event.version);
+    let more = last.filter(|version| *version < through);
     let taken: usize = events.iter().map(|event| event.payload.len()).sum();
     *bytes = bytes.saturating_sub(taken);
-    events.retain(|event| event.position <= read.through && filter.wants(event));
-    Ok((events, more.map(|(version, _)| version.plus(1))))
+    events.retain(|event| read.parked.have(event));
+    Ok((events, more.map(|version| version.plus(1))))
 }
 
 fn take(progress: &mut Progress, found: Found) {

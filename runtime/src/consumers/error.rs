@@ -38,6 +38,14 @@ pub enum ConsumerError {
     /// A value of the definition is not taken.
     #[error(transparent)]
     OutOfBounds(#[from] OutOfBounds),
+    /// The filter was changed too often while one event was waited for.
+    #[error(
+        "there have been {limit} other filters since the event behind the checkpoint was first wanted, which is the limit"
+    )]
+    TooManyFilters {
+        /// The limit.
+        limit: usize,
+    },
     /// What was read ahead stands in the order that was asked for.
     #[error("the consumer `{0}` exists, and its ordering cannot be changed")]
     OrderingFixed(ConsumerName),

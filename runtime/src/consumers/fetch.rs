@@ -33,7 +33,7 @@ pub struct Fetch {
 pub struct Settled {
     /// Leases for which it was done.
     pub done: u64,
-    /// Leases whose events had been acknowledged before, of which the member may not have heard.
+    /// Leases for which it had been done before, of which the member may not have heard.
     pub already: u64,
     /// The others.
     pub refused: Vec<(LeaseId, LeaseRefused)>,
@@ -160,7 +160,7 @@ impl Consumers {
         refusal: &Refusal,
     ) -> Result<Settled, ConsumerError> {
         self.settle(name, leases, |progress, lease, now| {
-            progress.nack(lease, member, refusal, now).map(|()| true)
+            progress.nack(lease, member, refusal, now)
         })
         .await
     }

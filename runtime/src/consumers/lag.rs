@@ -12,8 +12,8 @@ use super::{error::ConsumerError, service::Consumers};
 pub struct Lag {
     /// Events that are neither acknowledged nor parked.
     pub events: u64,
-    /// Whether that is the number; else there are at most so many: the filter wants more than types say, or the log was not
-    /// read as far as it would take.
+    /// Whether that is the number; else there are at most so many: the filter wants more than types say, the log was not
+    /// read as far as it would take, or the filter was changed and it is not known yet which of them are acknowledged.
     pub is_exact: bool,
     /// How long ago the oldest of them was recorded, milliseconds, by the wall clock. None when there is none, or when the
     /// next one has not been found yet.
@@ -27,11 +27,13 @@ impl Consumers {
     /// [`ConsumerError`].
     pub fn lag(&self, name: &ConsumerName) -> Result<Lag, ConsumerError> {
         let consumer = self.find(name)?;
-        let (undone, after, oldest, filter) = {
+        let (undone, after, may_be_done, oldest, filter) = {
             let state = consumer.lock();
-            let (undone, after) = state.progress.undone();
-            let oldest = state.progress.oldest().map(|event| event.recorded_at);
-            (undone, after, oldest, state.described.definition.filter.clone())
+            let progress = &state.progress;
+            let (undone, after) = progress.undone();
+            let oldest = progress.oldest().map(|event| event.recorded_at);
+            let filter = state.described.definition.filter.clone();
+            (undone, after, progress.rest_may_be_done(), oldest, filter)
         };
         let behind = self.store.count(after, &filter)?;
         let oldest = match oldest {
@@ -44,7 +46,7 @@ impl Consumers {
         let now = self.now().wall;
         Ok(Lag {
             events: undone + behind.events,
-            is_exact: behind.is_exact,
+            is_exact: behind.is_exact && !may_be_done,
             oldest_ms: oldest.map(|recorded_at| now.saturating_sub(recorded_at)),
         })
     }

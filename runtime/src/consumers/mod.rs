@@ -32,7 +32,7 @@ pub use error::ConsumerError;
 pub use fetch::{Fetch, Settled};
 pub use journal::CONSUMER_TYPE;
 pub use lag::Lag;
-pub use lease::{LeaseId, LeaseRefused, NotALease};
+pub use lease::{LeaseId, LeaseRefused, NotALease, Owner};
 pub use parked::{ParkedLane, ParkedPage};
 pub use progress::{Delivered, LaneKey, Parked, ParkedRefused, Refusal};
 pub use push::Pushed;

@@ -1,15 +1,16 @@
 //! What is parked: looking at it, delivering it again, leaving it out.
 
 use crate::{
-    store::{Direction, FeedFilter, PageLimit, ReadError},
-    vocabulary::{AggregateKey, ConsumerName, Position, RecordedEvent, Version},
+    store::{Direction, PageLimit, ReadError},
+    vocabulary::{AggregateKey, ConsumerName, RecordedEvent, Version},
 };
 
 use super::{
     error::ConsumerError,
     journal::{Change, Skipped},
-    progress::{LaneKey, Parked, ParkedRefused, Upto},
+    progress::{LaneKey, Parked, ParkedEvents, ParkedRefused, Upto},
     service::Consumers,
+    status::aggregates_of,
 };
 
 /// Events of a parked aggregate that are counted at a time.
@@ -71,15 +72,15 @@ impl Consumers {
         page: PageLimit,
     ) -> Result<ParkedPage, ConsumerError> {
         let consumer = self.find(name)?;
-        let (parked, filter) = {
+        let (parked, which) = {
             let state = consumer.lock();
-            let parked = state.progress.parked_lane(lane).cloned();
-            (
-                parked.ok_or_else(|| not_parked(lane))?,
-                state.described.definition.filter.clone(),
-            )
+            let parked = state
+                .progress
+                .parked_lane(lane)
+                .map_err(|refused| refuse(lane, refused))?;
+            (parked.clone(), state.progress.parked_events(parked))
         };
-        let first = from.map_or(parked.first, |from| from.max(parked.first));
+        let first = from.map_or(which.first(), |from| from.max(which.first()));
         let page = PageLimit {
             events: if lane.alone.is_some() { 1 } else { page.events },
             ..page
@@ -87,16 +88,16 @@ impl Consumers {
         let mut events = self
             .store
             .history(&lane.aggregate, first, Direction::Forward, page)?;
-        let last = events.last().map(|event| (event.version, event.position));
-        let more = last.filter(|(_, position)| *position < parked.through && lane.alone.is_none());
-        events.retain(|event| event.position <= parked.through && filter.wants(event));
+        let last = events.last().map(|event| event.version);
+        let more = last.filter(|version| *version < which.last());
+        events.retain(|event| which.have(event));
         Ok(ParkedPage {
             lane: ParkedLane {
                 lane: lane.clone(),
                 parked,
             },
             events,
-            next: more.map(|(version, _)| version.plus(1)),
+            next: more.map(|version| version.plus(1)),
         })
     }
 
@@ -119,14 +120,11 @@ impl Consumers {
                 }
             };
             for lane in &lanes {
-                let refused = |refused| ConsumerError::Parked {
-                    aggregate: lane.aggregate.clone(),
-                    refused,
-                };
-                state.progress.replay(lane).map_err(refused)?;
+                let replayed = state.progress.replay(lane);
+                replayed.map_err(|refused| refuse(lane, refused))?;
             }
             state.changed();
-            lanes.len()
+            aggregates_of(lanes.iter())
         };
         consumer.wake();
         self.keep(&consumer);
@@ -147,40 +145,33 @@ impl Consumers {
     ) -> Result<u64, ConsumerError> {
         let _changing = self.change();
         let consumer = self.find(name)?;
-        let (parked, described) = {
+        let (parked, which, described) = {
             let state = consumer.lock();
-            let parked = state.progress.parked_lane(lane).cloned();
-            (parked.ok_or_else(|| not_parked(lane))?, state.described.clone())
+            let parked = state
+                .progress
+                .parked_lane(lane)
+                .map_err(|refused| refuse(lane, refused))?;
+            let which = state.progress.parked_events(parked);
+            (parked.clone(), which, state.described.clone())
         };
         if parked.replaying {
-            return Err(ConsumerError::Parked {
-                aggregate: lane.aggregate.clone(),
-                refused: ParkedRefused::Replaying,
-            });
+            return Err(refuse(lane, ParkedRefused::Replaying));
         }
         let upto = match through {
-            Some(version) if version < parked.first => return Ok(0),
-            Some(version) => {
-                let filter = &described.definition.filter;
-                Some(self.count_parked(lane, &parked, version, filter)?)
-            }
+            Some(version) if version < which.first() => return Ok(0),
+            Some(version) => Some(self.count_parked(lane, &which, version)?),
             None => None,
         };
         let skipped = Skipped {
             aggregate: lane.aggregate.clone(),
-            from: parked.first,
+            from: which.first(),
             through,
             reason,
         };
         self.record_with(name, Change::Skipped, &described, Some(skipped))?;
         let mut state = consumer.lock();
-        state
-            .progress
-            .skip(lane, upto)
-            .map_err(|refused| ConsumerError::Parked {
-                aggregate: lane.aggregate.clone(),
-                refused,
-            })?;
+        let done = state.progress.skip(lane, upto);
+        done.map_err(|refused| refuse(lane, refused))?;
         state.changed();
         drop(state);
         consumer.wake();
@@ -203,39 +194,38 @@ impl Consumers {
     fn count_parked(
         &self,
         lane: &LaneKey,
-        parked: &Parked,
+        parked: &ParkedEvents,
         through: Version,
-        filter: &FeedFilter,
     ) -> Result<Upto, ReadError> {
         let page = PageLimit {
             events: COUNT_EVENTS,
             bytes: self.limits.page_bytes,
         };
-        let mut upto = Upto {
-            version: Version(0),
-            position: Position(0),
-            events: 0,
-        };
-        let mut from = parked.first;
-        while from <= through && upto.position < parked.through {
-            let mut events = self
+        let through = through.min(parked.last());
+        let mut events = 0;
+        let mut from = parked.first();
+        while from <= through {
+            let found = self
                 .store
                 .history(&lane.aggregate, from, Direction::Forward, page)?;
-            events.retain(|event| event.version <= through && event.position <= parked.through);
-            let Some(last) = events.last() else { break };
+            let Some(last) = found.last() else { break };
             from = last.version.plus(1);
-            upto.version = last.version;
-            upto.position = last.position;
-            upto.events += events.iter().filter(|event| filter.wants(event)).count() as u64;
+            let counted = found
+                .iter()
+                .filter(|event| event.version <= through && parked.have(event));
+            events += counted.count() as u64;
         }
-        Ok(upto)
+        Ok(Upto {
+            version: through,
+            events,
+        })
     }
 }
 
-fn not_parked(lane: &LaneKey) -> ConsumerError {
+fn refuse(lane: &LaneKey, refused: ParkedRefused) -> ConsumerError {
     ConsumerError::Parked {
         aggregate: lane.aggregate.clone(),
-        refused: ParkedRefused::NotParked,
+        refused,
     }
 }
 

@@ -6,31 +6,35 @@
 //! aggregate at a time. After the last attempt a lane is *parked*: its events, and those that come later, are
 //! left in the log, and only where they begin and end is kept. Without an order each event is a lane by itself.
 
+mod deliver;
+mod judged;
 mod parked;
 mod ready;
 mod record;
 mod settle;
+mod stretch;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
-    ops::Bound,
-};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     definition::{Definition, Order},
-    lease::LeaseId,
+    lease::{LeaseId, Owner},
 };
 use crate::vocabulary::{AggregateKey, Millis, Position, RecordedEvent, Version};
 
+pub(super) use judged::EARLIER_FILTERS;
+use judged::Judged;
 pub use parked::{Parked, ParkedRefused};
-pub(super) use parked::{Replay, ReplayRead, Upto};
+pub(super) use parked::{ReplayRead, Upto};
 use ready::{Kind, Ready};
 pub(super) use record::Record;
 pub use settle::Refusal;
+use stretch::Filters;
+pub(super) use stretch::ParkedEvents;
 
 /// Events that follow each other.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -114,17 +118,29 @@ enum State {
 pub(super) struct Progress {
     rules: Definition,
     bounds: Bounds,
+    owner: Owner,
     generation: u64,
     /// Everything up to here has been read from the feed.
     scanned: Position,
-    /// As an earlier life of the process left it: everything up to here is done, but what `undone` names.
+    /// As an earlier life of the process left it, or an earlier time of the filter: everything up to here is done, but what
+    /// `undone` names.
     known: Position,
+    /// The filter in force, and those that something still goes by.
+    filters: Filters,
+    /// What earlier filters came past, behind the checkpoint.
+    earlier: Vec<Judged>,
+    /// Up to here an aggregate's events may be acknowledged although earlier ones are not: they were not wanted then.
+    mixed: Position,
+    /// Where the log ended when the filter was last changed: what was leased by another is not behind it.
+    changed_at: Position,
     /// Wanted and neither acknowledged nor parked, as far as is known.
     undone: BTreeSet<Position>,
     /// The last position of what is done.
     last_done: Position,
     /// What was acknowledged last, as many as may be out: whoever did not hear of it asks again.
     acked: VecDeque<Position>,
+    /// What was refused last, likewise, with the attempt.
+    refused: VecDeque<(Position, u32)>,
     failures: BTreeMap<Position, Failures>,
     items: BTreeMap<Position, Item>,
     /// Those of the items that come from the feed.
@@ -137,7 +153,8 @@ pub(super) struct Progress {
     due: BTreeSet<(Millis, Position)>,
     leased: usize,
     parked: BTreeMap<LaneKey, Parked>,
-    replays: BTreeMap<LaneKey, Replay>,
+    /// Those of them that are being replayed.
+    replays: BTreeSet<LaneKey>,
     /// What of `parked` has changed since it was last written down.
     parked_changes: BTreeSet<LaneKey>,
 }
@@ -146,14 +163,20 @@ impl Progress {
     /// A consumer that begins after a position.
     pub(super) fn new(generation: u64, start: Position, rules: Definition, bounds: Bounds) -> Self {
         Self {
+            filters: Filters::new(rules.filter.clone()),
             rules,
             bounds,
+            owner: Owner::default(),
             generation,
             scanned: start,
             known: start,
+            earlier: Vec::new(),
+            mixed: Position(0),
+            changed_at: Position(0),
             undone: BTreeSet::new(),
             last_done: start,
             acked: VecDeque::new(),
+            refused: VecDeque::new(),
             failures: BTreeMap::new(),
             items: BTreeMap::new(),
             fed: Held::default(),
@@ -163,9 +186,14 @@ impl Progress {
             due: BTreeSet::new(),
             leased: 0,
             parked: BTreeMap::new(),
-            replays: BTreeMap::new(),
+            replays: BTreeSet::new(),
             parked_changes: BTreeSet::new(),
         }
+    }
+
+    /// The same, of this consumer.
+    pub(super) fn owned_by(self, owner: Owner) -> Self {
+        Self { owner, ..self }
     }
 
     pub(super) fn generation(&self) -> u64 {
@@ -176,23 +204,25 @@ impl Progress {
         &self.rules
     }
 
-    /// From now on these rules are in force. What was read stays as it is.
-    pub(super) fn set_rules(&mut self, rules: Definition) {
-        self.rules = rules;
-    }
-
     /// Everything up to here is acknowledged, parked or not wanted.
     pub(super) fn checkpoint(&self) -> Position {
         match self.undone.first() {
             Some(first) => Position(first.0.saturating_sub(1)),
-            None => self.scanned.max(self.known),
+            None => self.read_once(),
         }
     }
 
     /// Wanted events that are neither acknowledged nor parked, as far as the feed has been read: how many, and where
     /// the rest begins.
     pub(super) fn undone(&self) -> (u64, Position) {
-        (self.undone.len() as u64, self.scanned.max(self.known))
+        (self.undone.len() as u64, self.read_once())
+    }
+
+    /// Whether some of the rest may be acknowledged: another filter came past it.
+    pub(super) fn rest_may_be_done(&self) -> bool {
+        self.earlier
+            .iter()
+            .any(|judged| judged.through > self.read_once())
     }
 
     /// The oldest event that is neither acknowledged nor parked, of those that are in memory.
@@ -255,34 +285,22 @@ impl Progress {
         }
         for event in events {
             let position = event.position;
-            let done = position <= self.known && !self.undone.contains(&position);
-            if done {
+            if self.is_done(&event) {
                 continue;
             }
             self.undone.insert(position);
             let lane = self.lane_of(&event);
-            if self.parked.contains_key(&lane) {
-                self.follow_parked(&lane, position);
+            if self.items.contains_key(&position) {
+                // It has been leased out since before the filter was changed.
+            } else if self.parked.contains_key(&lane) {
+                self.follow_parked(&lane, &event);
                 self.done(position);
             } else {
                 self.push(lane, event, false);
             }
         }
         self.scanned = self.scanned.max(scanned);
-        self.drop_unwanted(after);
-    }
-
-    /// What an earlier life of the process has left undone, and the filter does not want any more.
-    fn drop_unwanted(&mut self, after: Position) {
-        let passed = (Bound::Excluded(after), Bound::Included(self.scanned));
-        let unwanted = self
-            .undone
-            .range(passed)
-            .filter(|position| !self.items.contains_key(*position));
-        let unwanted: Vec<Position> = unwanted.copied().collect();
-        for position in unwanted {
-            self.done(position);
-        }
+        self.forget_passed();
     }
 
     fn lane_of(&self, event: &RecordedEvent) -> LaneKey {
@@ -303,11 +321,7 @@ impl Progress {
             replayed,
         };
         self.items.insert(position, item);
-        let places = self.lanes.entry(lane).or_default();
-        places.push_back(position);
-        if places.len() == 1 {
-            self.make_ready(position);
-        }
+        self.queue(lane, position);
     }
 
     fn held(&mut self, replayed: bool) -> &mut Held {
@@ -316,68 +330,5 @@ impl Progress {
         } else {
             &mut self.fed
         }
-    }
-
-    fn make_ready(&mut self, position: Position) {
-        let has_failed = self.failures.contains_key(&position);
-        if let Some(item) = self.items.get_mut(&position) {
-            item.state = State::Ready;
-            let kind = match item.replayed {
-                _ if has_failed => Kind::Failed,
-                true => Kind::Replayed,
-                false => Kind::Fed,
-            };
-            self.ready.insert(kind, position);
-        }
-    }
-
-    /// Leases what is ready, oldest first; what has failed before by itself.
-    pub(super) fn lease(&mut self, member: &str, most: usize, now: Now) -> Vec<Delivered> {
-        self.expire(now);
-        let together = self.ready.take(most.min(self.room()));
-        let delivered = together
-            .into_iter()
-            .filter_map(|position| self.deliver(position, member, now));
-        delivered.collect()
-    }
-
-    /// Leases one: the first that is ready after a position, or else the first of all. Whoever goes on where it was comes
-    /// past all lanes, whatever the older ones do.
-    pub(super) fn lease_after(&mut self, member: &str, after: Position, now: Now) -> Option<Delivered> {
-        self.expire(now);
-        if self.room() == 0 {
-            return None;
-        }
-        let position = self.ready.after(after)?;
-        self.ready.remove(position);
-        self.deliver(position, member, now)
-    }
-
-    fn deliver(&mut self, position: Position, member: &str, now: Now) -> Option<Delivered> {
-        let item = self.items.get_mut(&position)?;
-        let failures = self.failures.get(&position);
-        let attempt = failures.map_or(0, |failures| failures.attempts) + 1;
-        let until = now.steady + self.rules.ack_deadline_ms;
-        item.state = State::Leased {
-            member: member.to_owned(),
-            attempt,
-            until,
-        };
-        self.due.insert((until, position));
-        self.leased += 1;
-        Some(Delivered {
-            lease: LeaseId {
-                generation: self.generation,
-                position,
-                attempt,
-            },
-            last_error: failures.map(|failures| failures.error.clone()),
-            event: item.event.clone(),
-        })
-    }
-
-    /// When the next lease ends, or the next pause, by the steady clock.
-    pub(super) fn next_due(&self) -> Option<Millis> {
-        self.due.first().map(|(at, _)| *at)
     }
 }

@@ -25,7 +25,8 @@ use super::{
     error::ConsumerError,
     journal::{self, Change, Described, Found, Recording, Skipped},
     keeper::{self, Keeper, Kept},
-    progress::{Bounds, LaneKey, Now, Parked, Progress, Record},
+    lease::Owner,
+    progress::{Bounds, EARLIER_FILTERS, LaneKey, Now, Parked, Progress, Record},
     secret::{Secret, Secrets},
 };
 
@@ -136,10 +137,13 @@ impl Consumers {
             .collect();
         let rules = described.definition.clone();
         let record = record.filter(|record| record.generation == described.generation);
-        let mut progress = match record {
-            Some(record) => Progress::restore(record, parked, rules, self.bounds()),
+        let progress = match record {
+            Some(record) => {
+                Progress::restore(record, parked, rules, self.bounds(), self.store.last_position())
+            }
             None => Progress::new(described.generation, described.start, rules, self.bounds()),
         };
+        let mut progress = progress.owned_by(Owner::of(&name));
         progress.parked_again(stale);
         let secrets = secrets.filter(|_| described.definition.webhook.is_some());
         let consumer = Consumer::new(name.clone(), progress, described, found.changed_at);
@@ -216,8 +220,9 @@ impl Consumers {
         Ok(now)
     }
 
-    /// Creates a consumer that begins there, or changes the one there is, which goes on where it is. It blocks. True when
-    /// it is new; none when nothing had to change.
+    /// Creates a consumer that begins there, or changes the one there is, which goes on behind its checkpoint. It blocks;
+    /// [`Self::written_down`] completes once a change is all there after a restart. True when it is new; none when nothing
+    /// had to change.
     ///
     /// # Errors
     /// [`ConsumerError`].
@@ -285,6 +290,7 @@ impl Consumers {
         };
         let changed_at = self.record(name, Change::Created, &described)?;
         let progress = Progress::new(described.generation, described.start, definition, self.bounds());
+        let progress = progress.owned_by(Owner::of(name));
         let consumer = Arc::new(Consumer::new(name.clone(), progress, described, changed_at));
         self.write_known().insert(name.clone(), consumer);
         Ok(true)
@@ -300,14 +306,23 @@ impl Consumers {
         if definition == described.definition {
             return Ok(None);
         }
+        if !consumer.lock().progress.takes_filter(&definition.filter) {
+            return Err(ConsumerError::TooManyFilters {
+                limit: EARLIER_FILTERS,
+            });
+        }
         described.definition = definition;
         let changed_at = self.record(name, Change::Changed, &described)?;
         let mut state = consumer.lock();
-        state.progress.set_rules(described.definition.clone());
+        let rules = described.definition.clone();
+        state.progress.set_rules(rules, self.store.last_position());
         state.described = described;
         state.changed_at = changed_at;
+        // From which place on another filter judges is to outlive the process as well.
+        state.changed();
         drop(state);
         consumer.wake();
+        self.keep(consumer);
         Ok(Some(false))
     }
 
@@ -357,7 +372,8 @@ impl Consumers {
         let rules = described.definition.clone();
         let mut state = consumer.lock();
         let lanes: Vec<LaneKey> = state.progress.parked().map(|(lane, _)| lane.clone()).collect();
-        state.progress = Progress::new(described.generation, described.start, rules, self.bounds());
+        let progress = Progress::new(described.generation, described.start, rules, self.bounds());
+        state.progress = progress.owned_by(Owner::of(name));
         state.progress.parked_again(lanes);
         state.described = described;
         state.changed_at = changed_at;

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, ops::Bound, sync::PoisonError};
 
-use super::{consumer::State, definition::Definition, error::ConsumerError, service::Consumers};
+use super::{
+    consumer::State, definition::Definition, error::ConsumerError, progress::LaneKey, service::Consumers,
+};
 use crate::vocabulary::{ConsumerName, Millis, Position};
 
 /// A consumer as it stands.
@@ -45,6 +47,14 @@ impl Consumers {
         names.map(|(name, _)| name.clone()).take(most).collect()
     }
 
+    /// Whether there is one of this name, for whoever waits for something before it is looked at.
+    ///
+    /// # Errors
+    /// [`ConsumerError::Unknown`].
+    pub fn check_known(&self, name: &ConsumerName) -> Result<(), ConsumerError> {
+        self.find(name).map(drop)
+    }
+
     /// A consumer as it stands.
     ///
     /// # Errors
@@ -57,6 +67,13 @@ impl Consumers {
         }
         Ok(status_of(name, &state))
     }
+}
+
+/// How many aggregates lanes are of that are in order: without an ordering each event is a lane.
+pub(super) fn aggregates_of<'a>(lanes: impl Iterator<Item = &'a LaneKey>) -> usize {
+    let mut last = None;
+    let others = lanes.filter(|lane| last.replace(&lane.aggregate) != Some(&lane.aggregate));
+    others.count()
 }
 
 fn status_of(name: &ConsumerName, state: &State) -> Status {
@@ -72,7 +89,7 @@ fn status_of(name: &ConsumerName, state: &State) -> Status {
         leases: members
             .map(|(member, leases)| (member.to_owned(), leases))
             .collect(),
-        parked_aggregates: progress.parked().count(),
+        parked_aggregates: aggregates_of(progress.parked().map(|(lane, _)| lane)),
         parked_events: progress.parked().map(|(_, parked)| parked.count).sum(),
     }
 }

@@ -94,6 +94,9 @@ impl From<ConsumerError> for Problem {
             )
             .with("name", bounds.name)
             .with("found", bounds.found),
+            ConsumerError::TooManyFilters { limit } => Self::new(409, "too-many-filters", "Too many changes of the filter", detail)
+                .fix("wait until that event is acknowledged or parked, use one of the filters there were, or reset the consumer")
+                .with("limit", limit),
             ConsumerError::OrderingFixed(name) => {
                 Self::new(409, "ordering-fixed", "The ordering cannot be changed", detail)
                     .fix("delete the consumer and create it again, with `start` where it is to go on")
@@ -102,7 +105,9 @@ impl From<ConsumerError> for Problem {
             ConsumerError::Parked { aggregate, refused } => {
                 let problem = match refused {
                     ParkedRefused::NotParked => Self::new(404, "not-parked", "Nothing is parked", detail)
-                        .fix("GET /v1/consumers/{name}/parked lists what is; with `\"ordering\": \"none\"` name the `version` too"),
+                        .fix("GET /v1/consumers/{name}/parked lists what is"),
+                    ParkedRefused::Together => Self::malformed(detail, "leave `version` out; a skip of the first ones takes `through`"),
+                    ParkedRefused::Apart { .. } => Self::malformed(detail, "name the `version` of the one that you mean"),
                     ParkedRefused::Replaying => Self::new(409, "replaying", "It is being replayed", detail)
                         .fix("wait until it is acknowledged or parked again"),
                 };

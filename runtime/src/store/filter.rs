@@ -13,6 +13,7 @@ use crate::vocabulary::{
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FeedFilter {
     /// Only aggregates of these types; empty for all that are not the server's own.
+    #[serde(rename = "types", alias = "aggregate_types")]
     pub aggregate_types: Vec<AggregateType>,
     /// Only events with one of these names; empty for all.
     pub event_types: Vec<EventType>,

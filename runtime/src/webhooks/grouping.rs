@@ -98,6 +98,7 @@ mod tests {
             .zip(1..)
             .map(|((attempt, bytes), position)| Delivered {
                 lease: LeaseId {
+                    owner: crate::consumers::Owner::default(),
                     generation: 1,
                     position: Position(position),
                     attempt: *attempt,

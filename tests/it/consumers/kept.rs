@@ -27,7 +27,10 @@ impl Ground<'_> {
     }
 
     fn refuse(&self, which: &[usize], park: bool) {
-        let body = json!({ "leases": self.leases(which), "reason": "a test", "delay_ms": 0, "park": park });
+        let mut body = json!({ "leases": self.leases(which), "reason": "a test", "park": park });
+        if !park {
+            body["delay_ms"] = 0.into();
+        }
         self.ask("nack", &body);
     }
 

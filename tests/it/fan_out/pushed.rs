@@ -49,7 +49,10 @@ fn place(cursor: &str) -> u64 {
     cursor.parse::<Cursor>().unwrap().position.0
 }
 
-/// The positions that a stream gives, to its end.
+/// Reads a stream to its end, and gives the positions of its events.
+type Reader = fn(SocketAddr) -> io::Result<Vec<u64>>;
+
+/// As a browser does.
 fn sent_events(address: SocketAddr) -> io::Result<Vec<u64>> {
     let mut stream = SseStream::open(address, "/v1/events?after=now", &[])?;
     let mut given = Vec::new();
@@ -107,7 +110,7 @@ fn every_form_is_whole_under_load_and_ends_with_the_server() {
     let data = tempfile::tempdir().unwrap();
     let server = server(&data.path().join("data"));
     let address = server.address();
-    let forms: [fn(SocketAddr) -> io::Result<Vec<u64>>; 3] = [sent_events, lines, sent_events_without_chunks];
+    let forms: [Reader; 3] = [sent_events, lines, sent_events_without_chunks];
     let is_enough = &AtomicBool::new(false);
     thread::scope(|scope| {
         let streams: Vec<_> = (0..12)

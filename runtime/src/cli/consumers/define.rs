@@ -146,7 +146,9 @@ pub(super) async fn create(client: &Client, args: &CreateArgs, out: &mut Out<'_>
     let answer = client.put_consumer(name.as_str(), &args.settings()).await?;
     print(&answer, out)?;
     if answer.status != StatusCode::CREATED {
-        out.note(&format!("-- {name} was there already; it goes on where it is"));
+        out.note(&format!(
+            "-- {name} was there already; it goes on behind its checkpoint"
+        ));
         for change in changes(&before, &document(&answer)) {
             out.note(&format!("-- {change}"));
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Bounds, Failures, LaneKey, Parked, Progress, Replay};
+use super::{Bounds, Failures, Filters, Judged, LaneKey, Parked, Progress};
 use crate::{consumers::definition::Definition, vocabulary::Position};
 
 /// Everything up to `through` is acknowledged, parked or not wanted, but what `undone` names.
@@ -12,13 +12,42 @@ use crate::{consumers::definition::Definition, vocabulary::Position};
 pub(in crate::consumers) struct Record {
     pub(in crate::consumers) generation: u64,
     through: Position,
-    /// Positions, each as the distance from the one before, the first from 0.
-    undone: Vec<u64>,
+    undone: Distances,
     failures: Vec<(Position, Failures)>,
+    filters: Filters,
+    /// The number of an earlier filter, how far it got, and what it left undone.
+    earlier: Vec<(u32, Position, Distances)>,
+    mixed: Position,
+    changed_at: Position,
+}
+
+/// Positions, each as the distance from the one before, the first from 0.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Distances(Vec<u64>);
+
+impl Distances {
+    fn of<'a>(positions: impl Iterator<Item = &'a Position>) -> Self {
+        let mut before = 0;
+        let distances = positions.map(|position| {
+            let distance = position.0 - before;
+            before = position.0;
+            distance
+        });
+        Self(distances.collect())
+    }
+
+    fn positions(&self) -> BTreeSet<Position> {
+        let mut position = 0_u64;
+        let positions = self.0.iter().map(|distance| {
+            position = position.saturating_add(*distance);
+            Position(position)
+        });
+        positions.collect()
+    }
 }
 
 impl Progress {
-    /// What is to be kept. It is small: no more positions than are read ahead.
+    /// What is to be kept. It is small: no more positions than are read ahead, for each filter that is remembered.
     pub(in crate::consumers) fn record(&self) -> Record {
         let rest = self
             .undone
@@ -26,57 +55,66 @@ impl Progress {
             .next();
         let through = match rest {
             Some(next) => Position(next.0.saturating_sub(1)),
-            None => self.scanned.max(self.known),
+            None => self.read_once(),
         };
-        let mut before = 0;
-        let distances = self.undone.range(..=through).map(|position| {
-            let distance = position.0 - before;
-            before = position.0;
-            distance
+        let earlier = self.earlier.iter();
+        let earlier = earlier.map(|judged| {
+            let undone = Distances::of(judged.undone.iter());
+            (judged.filter, judged.through, undone)
         });
+        let failures = self.failures.iter();
         Record {
             generation: self.generation,
             through,
-            undone: distances.collect(),
-            failures: self
-                .failures
-                .iter()
+            undone: Distances::of(self.undone.range(..=through)),
+            failures: failures
                 .map(|(place, failures)| (*place, failures.clone()))
                 .collect(),
+            filters: self.filters.clone(),
+            earlier: earlier.collect(),
+            mixed: self.mixed,
+            changed_at: self.changed_at,
         }
     }
 
-    /// Goes on where an earlier life of the process was.
+    /// Goes on where an earlier life of the process was, by rules that may have another filter, when the log
+    /// ends there.
     pub(in crate::consumers) fn restore(
         record: Record,
         parked: BTreeMap<LaneKey, Parked>,
         rules: Definition,
         bounds: Bounds,
+        end: Position,
     ) -> Self {
-        let mut position = 0_u64;
-        let undone: BTreeSet<Position> = record
-            .undone
-            .iter()
-            .map(|distance| {
-                position = position.saturating_add(*distance);
-                Position(position)
-            })
-            .collect();
+        let undone = record.undone.positions();
         let start = undone
             .first()
             .map_or(record.through, |first| Position(first.0.saturating_sub(1)));
         let replaying = parked.iter().filter(|(_, parked)| parked.replaying);
-        let replays = replaying
-            .map(|(lane, parked)| (lane.clone(), Replay::from(parked.first)))
-            .collect();
-        Self {
+        let replays = replaying.map(|(lane, _)| lane.clone()).collect();
+        let earlier = record.earlier.iter().map(|(filter, through, undone)| Judged {
+            filter: *filter,
+            through: *through,
+            undone: undone.positions(),
+        });
+        let mut before = rules.clone();
+        if let Some(filter) = record.filters.get(record.filters.current().filter) {
+            before.filter = filter.clone();
+        }
+        let mut progress = Self {
             known: record.through,
             last_done: record.through,
             undone,
             failures: record.failures.into_iter().collect(),
             parked,
             replays,
-            ..Self::new(record.generation, start, rules, bounds)
-        }
+            earlier: earlier.collect(),
+            filters: record.filters,
+            mixed: record.mixed,
+            changed_at: record.changed_at,
+            ..Self::new(record.generation, start, before, bounds)
+        };
+        progress.set_rules(rules, end);
+        progress
     }
 }

@@ -39,19 +39,29 @@ impl Progress {
         }
     }
 
-    /// Ends a lease badly: the event is delivered again after a pause, or parked.
+    /// Ends a lease badly: the event is delivered again after a pause, or parked. False when that was done before, of which
+    /// the member may not have heard.
     pub(in crate::consumers) fn nack(
         &mut self,
         lease: LeaseId,
         member: &str,
         refusal: &Refusal,
         now: Now,
-    ) -> Result<(), LeaseRefused> {
+    ) -> Result<bool, LeaseRefused> {
         self.expire(now);
-        self.check(lease, member)?;
+        match self.check(lease, member) {
+            Err(LeaseRefused::Refused | LeaseRefused::Settled) if self.was_refused(lease) => {
+                return Ok(false);
+            }
+            checked => checked?,
+        }
+        self.refused.push_back((lease.position, lease.attempt));
+        while self.refused.len() > self.rules.concurrency as usize {
+            self.refused.pop_front();
+        }
         self.unlease(lease.position);
         self.fail(lease.position, refusal, now);
-        Ok(())
+        Ok(true)
     }
 
     /// Gives a lease the whole time again, from now on.
@@ -83,38 +93,24 @@ impl Progress {
         self.expire(now);
         self.check(lease, member)?;
         self.unlease(lease.position);
-        self.make_ready(lease.position);
+        self.give_back(lease.position, None);
         Ok(())
     }
 
     fn check(&self, lease: LeaseId, member: &str) -> Result<(), LeaseRefused> {
-        let position = lease.position;
+        if lease.owner != self.owner {
+            return Err(LeaseRefused::OtherConsumer);
+        }
         if lease.generation != self.generation {
             return Err(LeaseRefused::OtherGeneration);
         }
-        let Some(item) = self.items.get(&position) else {
-            return Err(if self.acked.contains(&position) {
-                LeaseRefused::Settled
-            } else if self.undone.contains(&position) {
-                // Given out by an earlier life of the process, and not read again yet.
-                LeaseRefused::Expired
-            } else if self.parked.values().any(|parked| parked.position == position) {
-                LeaseRefused::Parked
-            } else if self.may_be_parked(position) {
-                // Perhaps that one too, and replaying brings it again. Rather that than `already` for what comes again.
-                LeaseRefused::Expired
-            } else if position <= self.scanned.max(self.known) {
-                LeaseRefused::Settled
-            } else {
-                LeaseRefused::NotLeased
-            });
-        };
-        match &item.state {
-            State::Leased {
+        let state = self.items.get(&lease.position).map(|item| &item.state);
+        match state {
+            Some(State::Leased {
                 member: holder,
                 attempt,
                 ..
-            } if *attempt == lease.attempt => {
+            }) if *attempt == lease.attempt => {
                 if holder == member {
                     return Ok(());
                 }
@@ -122,8 +118,35 @@ impl Progress {
                     holder: holder.clone(),
                 })
             }
-            State::Queued => Err(LeaseRefused::NotLeased),
-            State::Leased { .. } | State::Waiting(_) | State::Ready => Err(self.never_or_no_more(lease)),
+            None if self.acked.contains(&lease.position) => Err(LeaseRefused::Settled),
+            _ if self.was_refused(lease) => Err(LeaseRefused::Refused),
+            Some(_) => Err(self.never_or_no_more(lease)),
+            None => Err(self.gone(lease.position)),
+        }
+    }
+
+    /// As far back as is remembered.
+    fn was_refused(&self, lease: LeaseId) -> bool {
+        self.refused.contains(&(lease.position, lease.attempt))
+    }
+
+    /// What is to be said of an event that is not in memory, and was not acknowledged of late.
+    fn gone(&self, position: Position) -> LeaseRefused {
+        if self.undone.contains(&position) {
+            // Given out by an earlier life of the process, and not read again yet.
+            LeaseRefused::Expired
+        } else if self.parked.values().any(|parked| parked.position == position) {
+            LeaseRefused::Parked
+        } else if self.may_be_parked(position) {
+            // Perhaps that one too, and replaying brings it again. Rather that than `already` for what comes again.
+            LeaseRefused::Expired
+        } else if position <= self.changed_at {
+            // Perhaps it was let go when the filter was changed.
+            LeaseRefused::Expired
+        } else if position <= self.read_once() {
+            LeaseRefused::Settled
+        } else {
+            LeaseRefused::NotLeased
         }
     }
 
@@ -182,14 +205,16 @@ impl Progress {
         });
         failures.attempts = failures.attempts.saturating_add(1);
         failures.error = shortened(&refusal.reason);
-        let (attempts, error) = (failures.attempts, failures.error.clone());
+        let failures = failures.clone();
+        let attempts = failures.attempts;
         let last = refusal.park || attempts >= self.rules.retry.attempts;
-        let Some(lane) = self.items.get(&position).map(|item| self.lane_of(&item.event)) else {
+        let Some(item) = self.items.get(&position) else {
             return;
         };
+        let lane = self.lane_of(&item.event);
         let room = self.parked.contains_key(&lane) || self.parked.len() < self.bounds.parked;
-        if last && room {
-            self.park(&lane, attempts, error, now.wall);
+        if last && room && self.is_owed(item) {
+            self.park(&lane, position, failures, now.wall);
             return;
         }
         // Without room to park it, it is tried for ever, as seldom as may be.
@@ -199,13 +224,8 @@ impl Progress {
         } else {
             refusal.delay_ms.unwrap_or(own)
         };
-        if delay == 0 {
-            self.make_ready(position);
-        } else if let Some(item) = self.items.get_mut(&position) {
-            let until = now.steady.saturating_add(delay);
-            item.state = State::Waiting(until);
-            self.due.insert((until, position));
-        }
+        let not_before = (delay > 0).then(|| now.steady.saturating_add(delay));
+        self.give_back(position, not_before);
     }
 
     /// An event is acknowledged: its lane goes on.
@@ -219,10 +239,12 @@ impl Progress {
         let lane = self.lane_of(&item.event);
         if item.replayed {
             self.replayed(&lane, &item.event);
+            self.failures.remove(&position);
         } else {
             self.done(position);
         }
         self.advance(&lane, position);
+        self.forget_passed();
     }
 
     /// Takes an event out of memory.
@@ -235,24 +257,16 @@ impl Progress {
         if let State::Waiting(at) | State::Leased { until: at, .. } = item.state {
             self.due.remove(&(at, position));
         }
-        self.failures.remove(&position);
         Some(item)
     }
 
-    /// Takes note that an event of the feed needs nothing any more.
-    pub(super) fn done(&mut self, position: Position) {
-        self.undone.remove(&position);
-        self.failures.remove(&position);
-        self.last_done = self.last_done.max(position);
-    }
-
-    /// The first of a lane is gone.
-    fn advance(&mut self, lane: &LaneKey, gone: Position) {
+    /// An event that was out, or could be, is gone from its lane: the first one is next.
+    pub(super) fn advance(&mut self, lane: &LaneKey, gone: Position) {
         let Some(places) = self.lanes.get_mut(lane) else {
             return;
         };
-        if places.front() == Some(&gone) {
-            places.pop_front();
+        if let Ok(place) = places.binary_search(&gone) {
+            places.remove(place);
         }
         match places.front().copied() {
             Some(next) => self.make_ready(next),

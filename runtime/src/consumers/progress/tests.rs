@@ -1,4 +1,4 @@
-//! Random schedules of events, deliveries, answers, time, restarts, changed rules and replays against a model that only
+//! Random schedules of events, deliveries, answers, time, restarts, changed rules and filters, and replays against a model that only
 //! remembers what was said: nothing is lost, an aggregate's events come in order and one at a time, and nothing is delivered more often than
 //! attempts, restarts and replays explain.
 
@@ -17,6 +17,7 @@ use crate::{
         lease::LeaseRefused,
         progress::{parked::ParkedRefused, settle::Refusal},
     },
+    store::FeedFilter,
     vocabulary::{AggregateId, AggregateType, CommandName, EventType, ModuleDigest, Origin},
 };
 
@@ -25,7 +26,24 @@ const DEADLINE: Millis = 100;
 /// The longest of all that rules are changed to.
 const LONGEST_DEADLINE: Millis = 150;
 
+/// What sorts of events there are.
+const KINDS: [&str; 3] = ["opened", "deposited", "closed"];
+
+/// A filter for all sorts, or for those in the bits.
+fn filter(kinds: u8) -> FeedFilter {
+    let named = KINDS.iter().enumerate();
+    let named = named.filter(|(index, _)| kinds & (1 << index) != 0);
+    FeedFilter {
+        event_types: named.map(|(_, kind)| EventType::parse(kind).unwrap()).collect(),
+        ..FeedFilter::default()
+    }
+}
+
 fn event(aggregate: u8, version: u64, position: u64) -> RecordedEvent {
+    event_of(0, aggregate, version, position)
+}
+
+fn event_of(kind: u8, aggregate: u8, version: u64, position: u64) -> RecordedEvent {
     RecordedEvent {
         key: AggregateKey::new(
             AggregateType::parse("account").unwrap(),
@@ -33,7 +51,7 @@ fn event(aggregate: u8, version: u64, position: u64) -> RecordedEvent {
         ),
         version: Version(version),
         position: Position(position),
-        event_type: EventType::parse("happened").unwrap(),
+        event_type: EventType::parse(KINDS[usize::from(kind)]).unwrap(),
         schema: 1,
         recorded_at: position,
         payload: Bytes::from_static(b"{}"),
@@ -73,7 +91,7 @@ const BOUNDS: Bounds = Bounds {
 enum Step {
     Publish {
         aggregate: u8,
-        wanted: bool,
+        kind: u8,
     },
     Read {
         events: usize,
@@ -118,11 +136,17 @@ enum Step {
         concurrency: u32,
         deadline: Millis,
     },
+    /// Other events are wanted from now on.
+    Choose {
+        kinds: u8,
+        /// Whether it is written down before the next step.
+        saved: bool,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (0..3_u8, prop::bool::weighted(0.8)).prop_map(|(aggregate, wanted)| Step::Publish { aggregate, wanted }),
+        6 => (0..3_u8, 0..3_u8).prop_map(|(aggregate, kind)| Step::Publish { aggregate, kind }),
         6 => (1..4_usize).prop_map(|events| Step::Read { events }),
         6 => (0..3_u8, 1..4_usize).prop_map(|(member, most)| Step::Fetch { member, most }),
         2 => (0..3_u8, 0..20_u64).prop_map(|(member, after)| Step::FetchAfter { member, after }),
@@ -139,6 +163,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..3_usize).prop_map(|which| Step::Skip { which }),
         1 => (1..5_u32, 20..=LONGEST_DEADLINE)
             .prop_map(|(concurrency, deadline)| Step::Resize { concurrency, deadline }),
+        2 => (0..8_u8, prop::bool::weighted(0.8)).prop_map(|(kinds, saved)| Step::Choose { kinds, saved }),
     ]
 }
 
@@ -147,6 +172,10 @@ fn step() -> impl Strategy<Value = Step> {
 struct Said {
     acked: BTreeSet<Position>,
     skipped: BTreeSet<Position>,
+    /// Before the checkpoint when the filter was changed, and not wanted up to then.
+    passed: BTreeSet<Position>,
+    /// What was parked at any time.
+    parked: BTreeSet<Position>,
 }
 
 #[derive(Debug)]
@@ -159,7 +188,7 @@ struct Lease {
 struct World {
     progress: Progress,
     rules: Definition,
-    log: Vec<(RecordedEvent, bool)>,
+    log: Vec<RecordedEvent>,
     now: Millis,
     said: Said,
     out: Vec<Lease>,
@@ -167,14 +196,19 @@ struct World {
     deliveries: BTreeMap<Position, u32>,
     /// What may have begun the attempts of an event anew.
     renewals: u32,
-    saved: (Record, BTreeMap<LaneKey, Parked>, Said),
+    saved: (Record, BTreeMap<LaneKey, Parked>, Said, FeedFilter),
 }
 
 impl World {
     fn new(ordering: Order, concurrency: u32) -> Self {
         let rules = rules(ordering, concurrency);
         let progress = Progress::new(1, Position(0), rules.clone(), BOUNDS);
-        let saved = (progress.record(), BTreeMap::new(), Said::default());
+        let saved = (
+            progress.record(),
+            BTreeMap::new(),
+            Said::default(),
+            rules.filter.clone(),
+        );
         Self {
             progress,
             rules,
@@ -196,9 +230,14 @@ impl World {
         }
     }
 
+    /// Where the log ends.
+    fn end(&self) -> Position {
+        Position(self.log.len() as u64)
+    }
+
     fn run(&mut self, step: &Step) {
         match step {
-            Step::Publish { aggregate, wanted } => self.publish(*aggregate, *wanted),
+            Step::Publish { aggregate, kind } => self.publish(*aggregate, *kind),
             Step::Read { events } => self.read(*events),
             Step::Fetch { member, most } => self.fetch(&format!("m{member}"), *most),
             Step::FetchAfter { member, after } => self.fetch_after(&format!("m{member}"), Position(*after)),
@@ -216,7 +255,13 @@ impl World {
                 concurrency,
                 deadline,
             } => self.resize(*concurrency, *deadline),
+            Step::Choose { kinds, saved } => self.choose(*kinds, *saved),
         }
+        let parked = self.log.iter().filter(|event| self.is_parked(event));
+        self.said.parked = parked
+            .map(|event| event.position)
+            .chain(self.said.parked.iter().copied())
+            .collect();
         let last = self.log.len() as u64;
         assert!(self.progress.checkpoint() <= Position(last));
         let held = self.progress.items.len();
@@ -228,44 +273,48 @@ impl World {
     }
 
     fn is_done(&self, position: Position) -> bool {
-        let (event, wanted) = &self.log[position.0 as usize - 1];
-        !wanted
-            || self.said.acked.contains(&position)
-            || self.said.skipped.contains(&position)
-            || self.is_parked(event)
+        let event = &self.log[position.0 as usize - 1];
+        !self.is_wanted(event) || self.is_settled(event) || self.is_parked(event)
+    }
+
+    /// By the filter that is in force.
+    fn is_wanted(&self, event: &RecordedEvent) -> bool {
+        self.rules.filter.wants(event) && !self.said.passed.contains(&event.position)
+    }
+
+    fn is_settled(&self, event: &RecordedEvent) -> bool {
+        self.said.acked.contains(&event.position) || self.said.skipped.contains(&event.position)
     }
 
     fn is_parked(&self, event: &RecordedEvent) -> bool {
-        let parked = self.progress.parked_lane(&self.progress.lane_of(event));
-        parked.is_some_and(|parked| event.version >= parked.first && event.position <= parked.through)
+        let lane = self.progress.lane_of(event);
+        let parked = self.progress.parked_lane(&lane);
+        parked.is_ok_and(|parked| self.progress.parked_events(parked).have(event))
     }
 
-    fn publish(&mut self, aggregate: u8, wanted: bool) {
+    fn publish(&mut self, aggregate: u8, kind: u8) {
         let id = format!("a{aggregate}");
         let of_aggregate = self
             .log
             .iter()
-            .filter(|(event, _)| event.key.aggregate_id.as_str() == id);
+            .filter(|event| event.key.aggregate_id.as_str() == id);
         let version = of_aggregate.count() as u64 + 1;
         let position = self.log.len() as u64 + 1;
-        self.log.push((event(aggregate, version, position), wanted));
+        self.log.push(event_of(kind, aggregate, version, position));
     }
 
     fn read(&mut self, most: usize) {
         for read in self.progress.wanted_for_replays() {
-            let lane = self.log.iter().filter(|(event, wanted)| {
-                *wanted
-                    && event.key == read.lane.aggregate
-                    && event.version >= read.from
-                    && event.position <= read.through
-            });
-            let lane = lane.filter(|(event, _)| read.lane.alone.is_none_or(|alone| alone == event.version));
-            let mut events: Vec<_> = lane.map(|(event, _)| event.clone()).collect();
-            let most = most.min(read.most);
-            let all = events.len() <= most;
-            events.truncate(most);
-            let next = events.last().map(|event| event.version.plus(1)).filter(|_| !all);
-            self.progress.offer_replay(&read, events, next);
+            let history = self
+                .log
+                .iter()
+                .filter(|event| event.key == read.lane.aggregate && event.version >= read.parked.first());
+            let mut events: Vec<_> = history.take(most.min(read.most)).cloned().collect();
+            let last = events.last().map(|event| event.version);
+            let next = last.filter(|last| *last < read.parked.last());
+            events.retain(|event| read.parked.have(event));
+            self.progress
+                .offer_replay(&read, events, next.map(|last| last.plus(1)));
         }
         if let Some((after, room)) = self.progress.wants_more() {
             let stretch: Vec<_> = self
@@ -274,11 +323,11 @@ impl World {
                 .skip(after.0 as usize)
                 .take(most.min(room))
                 .collect();
-            let scanned = stretch.last().map_or(after, |(event, _)| event.position);
+            let scanned = stretch.last().map_or(after, |event| event.position);
             let events = stretch
-                .iter()
-                .filter(|(_, wanted)| *wanted)
-                .map(|(event, _)| event.clone());
+                .into_iter()
+                .filter(|event| self.rules.filter.wants(event))
+                .cloned();
             let events = events.collect();
             self.progress.offer(after, events, scanned);
         }
@@ -313,17 +362,18 @@ impl World {
                 "{position:?} was acknowledged"
             );
             assert!(!self.said.skipped.contains(&position), "{position:?} was skipped");
+            let owed = |event: &RecordedEvent| self.is_wanted(event) || self.is_parked(event);
+            assert!(owed(event), "{position:?} is not wanted");
             if self.rules.ordering == Order::Aggregate {
                 let held = self
                     .out
                     .iter()
                     .any(|lease| lease.delivered.event.key == event.key);
                 assert!(!held, "another event of {} is out", event.key);
-                for (earlier, wanted) in &self.log {
+                for earlier in &self.log {
                     let is_before = earlier.key == event.key && earlier.version < event.version;
-                    let done = self.said.acked.contains(&earlier.position)
-                        || self.said.skipped.contains(&earlier.position);
-                    assert!(!is_before || !wanted || done, "{earlier:?} comes first");
+                    let is_first = is_before && owed(earlier) && !self.is_settled(earlier);
+                    assert!(!is_first, "{earlier:?} comes first");
                 }
             }
             let times = self.deliveries.entry(position).or_default();
@@ -372,9 +422,17 @@ impl World {
             park,
         };
         let id = lease.delivered.lease;
-        self.progress
-            .nack(id, &lease.member, &refusal, self.time())
-            .unwrap();
+        let mut nack = |now| self.progress.nack(id, &lease.member, &refusal, now);
+        let now = Now {
+            steady: self.now,
+            wall: self.now,
+        };
+        assert_eq!(nack(now), Ok(true));
+        assert_eq!(nack(now), Ok(false));
+        assert_eq!(
+            self.progress.extend(id, &lease.member, now),
+            Err(LeaseRefused::Refused)
+        );
         self.ended.push((id, lease.member));
     }
 
@@ -382,9 +440,10 @@ impl World {
         let Some(lease) = self.pick(which) else { return };
         let id = lease.delivered.lease;
         self.progress.release(id, &lease.member, self.time()).unwrap();
-        assert_eq!(
-            self.progress.release(id, &lease.member, self.time()),
-            Err(LeaseRefused::NotLeased)
+        let again = self.progress.release(id, &lease.member, self.time());
+        assert!(
+            matches!(again, Err(LeaseRefused::NotLeased | LeaseRefused::Expired)),
+            "{again:?}"
         );
         // It was no attempt.
         *self.deliveries.get_mut(&id.position).unwrap() -= 1;
@@ -451,14 +510,28 @@ impl World {
         }
         self.saved.0 = self.progress.record();
         self.saved.2 = self.said.clone();
+        self.saved.3 = self.rules.filter.clone();
     }
 
     fn restart(&mut self) {
-        let (record, parked, said) = self.saved.clone();
+        let (record, parked, said, filter) = self.saved.clone();
         let encoded = postcard::to_stdvec(&record).unwrap();
         let record: Record = postcard::from_bytes(&encoded).unwrap();
-        self.progress = Progress::restore(record, parked, self.rules.clone(), BOUNDS);
+        // The filter was changed, and nothing of it written down: it judges from where the process begins again.
+        let now = std::mem::replace(&mut self.rules.filter, filter);
+        self.progress = Progress::restore(
+            record.clone(),
+            parked.clone(),
+            self.rules.clone(),
+            BOUNDS,
+            self.end(),
+        );
         self.said = said;
+        if now != self.rules.filter {
+            self.pass_by();
+            self.rules.filter = now;
+            self.progress = Progress::restore(record, parked, self.rules.clone(), BOUNDS, self.end());
+        }
         self.ended.extend(
             self.out
                 .drain(..)
@@ -477,7 +550,7 @@ impl World {
         let was = self
             .progress
             .parked_lane(&lane)
-            .is_some_and(|parked| parked.replaying);
+            .is_ok_and(|parked| parked.replaying);
         let answer = self.progress.replay(&lane);
         assert_eq!(
             answer,
@@ -500,25 +573,19 @@ impl World {
         let of_lane: Vec<Position> = self
             .log
             .iter()
-            .filter(|(event, wanted)| {
-                *wanted && self.progress.lane_of(event) == lane && self.is_parked(event)
-            })
-            .map(|(event, _)| event.position)
+            .filter(|event| self.progress.lane_of(event) == lane && self.is_parked(event))
+            .map(|event| event.position)
             .collect();
         assert_eq!(of_lane.len() as u64, parked.count);
         let upto = of_lane
             .first()
             .filter(|_| which == 0 && of_lane.len() > 1)
             .copied();
-        let version = upto.map(|position| self.log[position.0 as usize - 1].0.version);
-        let upto = upto.zip(version).map(|(position, version)| Upto {
-            version,
-            position,
-            events: 1,
-        });
-        self.progress.skip(&lane, upto).unwrap();
+        let version = upto.map(|position| self.log[position.0 as usize - 1].version);
+        let skipped = version.map(|version| Upto { version, events: 1 });
+        self.progress.skip(&lane, skipped).unwrap();
         match upto {
-            Some(first) => drop(self.said.skipped.insert(first.position)),
+            Some(first) => drop(self.said.skipped.insert(first)),
             None => self.said.skipped.extend(of_lane),
         }
     }
@@ -527,7 +594,25 @@ impl World {
     fn resize(&mut self, concurrency: u32, deadline: Millis) {
         self.rules.concurrency = concurrency;
         self.rules.ack_deadline_ms = deadline;
-        self.progress.set_rules(self.rules.clone());
+        self.progress.set_rules(self.rules.clone(), self.end());
+    }
+
+    /// Other events are wanted. What lies before the checkpoint, and was not, is passed for good.
+    fn choose(&mut self, kinds: u8, saved: bool) {
+        self.pass_by();
+        self.rules.filter = filter(kinds);
+        self.progress.set_rules(self.rules.clone(), self.end());
+        self.renewals += 1;
+        if saved {
+            self.save();
+        }
+    }
+
+    fn pass_by(&mut self) {
+        let before = self.log.iter().take(self.progress.checkpoint().0 as usize);
+        let passed = before.filter(|event| !self.is_settled(event) && !self.is_parked(event));
+        let passed: Vec<Position> = passed.map(|event| event.position).collect();
+        self.said.passed.extend(passed);
     }
 
     /// Everything that can be done is done in the end.
@@ -551,10 +636,9 @@ impl World {
                 break;
             }
         }
-        for (event, wanted) in &self.log {
-            let done =
-                self.said.acked.contains(&event.position) || self.said.skipped.contains(&event.position);
-            assert!(!wanted || done, "{event:?} was lost");
+        for event in &self.log {
+            let is_owed = self.is_wanted(event) || self.said.parked.contains(&event.position);
+            assert!(!is_owed || self.is_settled(event), "{event:?} was lost");
         }
         assert_eq!(self.progress.undone(), (0, Position(self.log.len() as u64)));
     }
@@ -580,7 +664,7 @@ proptest! {
 fn world_with(events: &[u8]) -> World {
     let mut world = World::new(Order::Aggregate, 10);
     for aggregate in events {
-        world.publish(*aggregate, true);
+        world.publish(*aggregate, 0);
     }
     world.read(6);
     world
@@ -607,13 +691,13 @@ fn a_poison_event_stops_only_its_aggregate() {
     let lane = world.lane(0).unwrap();
     let parked = world.progress.parked_lane(&lane).unwrap();
     assert_eq!(
-        (parked.first, parked.count, parked.through),
+        (parked.first(), parked.count, parked.through),
         (Version(1), 3, Position(4))
     );
     assert_eq!(world.progress.checkpoint(), Position(5));
 
     // What comes later waits behind it, and all of it comes back in order.
-    world.publish(0, true);
+    world.publish(0, 0);
     world.read(6);
     world.fetch("m", 10);
     assert!(world.out.is_empty());
@@ -656,10 +740,15 @@ fn leases_that_have_run_out_are_named() {
         generation: 9,
         ..lease
     };
+    let others = LeaseId {
+        owner: Owner::of(&"billing".parse().unwrap()),
+        ..lease
+    };
     for (lease, refused) in [
         (never, LeaseRefused::NotLeased),
         (beyond, LeaseRefused::NotLeased),
         (elsewhere, LeaseRefused::OtherGeneration),
+        (others, LeaseRefused::OtherConsumer),
     ] {
         assert_eq!(world.progress.ack(lease, "m", world.time()), Err(refused));
     }
@@ -680,17 +769,85 @@ fn leases_that_have_run_out_are_named() {
 
 #[test]
 fn what_a_changed_filter_leaves_out_holds_nothing_up() {
-    let mut world = world_with(&[0, 1, 2]);
+    let mut world = World::new(Order::Aggregate, 10);
+    for (aggregate, kind) in [(0, 0), (1, 1), (2, 0)] {
+        world.publish(aggregate, kind);
+    }
+    world.read(6);
     world.fetch("m", 10);
     world.ack(2);
     world.save();
     world.restart();
-    world
-        .progress
-        .offer(Position(0), vec![event(1, 1, 2)], Position(3));
+    world.run(&Step::Choose {
+        kinds: 0b10,
+        saved: false,
+    });
+    world.read(6);
     assert_eq!(world.progress.checkpoint(), Position(1));
-    world.progress.lease("m", 1, world.time());
+    world.fetch("m", 10);
+    assert_eq!(positions(&world), [2]);
     assert_eq!(world.progress.undone(), (1, Position(3)));
+}
+
+/// What one filter wanted and is acknowledged does not come again, what another did not want does, and what is leased
+/// stays so; whichever filters come in between.
+#[test]
+fn a_wider_filter_brings_what_lies_behind_the_checkpoint() {
+    let mut world = World::new(Order::Aggregate, 10);
+    world.run(&Step::Choose {
+        kinds: 1,
+        saved: true,
+    });
+    for (aggregate, kind) in [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)] {
+        world.publish(aggregate, kind);
+    }
+    world.read(6);
+    world.fetch("m", 10);
+    assert_eq!(positions(&world), [1, 3, 5]);
+    world.ack(1);
+    assert_eq!(world.progress.checkpoint(), Position(0));
+    for kinds in [0b100, 0b10, 0] {
+        world.run(&Step::Choose { kinds, saved: true });
+    }
+    world.read(6);
+    world.fetch("m", 10);
+    assert_eq!(positions(&world), [1, 5, 4]);
+    world.ack(0);
+    world.fetch("m", 10);
+    assert_eq!(positions(&world), [4, 5, 2]);
+    for _ in 0..3 {
+        world.ack(0);
+    }
+    world.read(6);
+    assert_eq!(world.progress.undone(), (0, Position(5)));
+    assert_eq!(world.progress.checkpoint(), Position(5));
+}
+
+#[test]
+fn so_many_filters_are_remembered_and_no_more() {
+    let mut world = world_with(&[0, 0]);
+    world.fetch("m", 1);
+    let of_type = |number: usize| {
+        let name = AggregateType::parse(&format!("t{number}")).unwrap();
+        let mut filter = FeedFilter::of_type(AggregateType::parse("account").unwrap());
+        filter.aggregate_types.push(name);
+        filter
+    };
+    for number in 0..EARLIER_FILTERS {
+        let filter = of_type(number);
+        assert!(world.progress.takes_filter(&filter), "{number}");
+        world.rules.filter = filter;
+        world.progress.set_rules(world.rules.clone(), world.end());
+        world.read(6);
+    }
+    assert!(!world.progress.takes_filter(&of_type(EARLIER_FILTERS)));
+    assert!(world.progress.takes_filter(&of_type(3)));
+    // Once the checkpoint has passed, nothing has to be remembered.
+    world.ack(0);
+    world.fetch("m", 1);
+    world.ack(0);
+    assert_eq!(world.progress.checkpoint(), Position(2));
+    assert!(world.progress.takes_filter(&of_type(EARLIER_FILTERS)));
 }
 
 /// What its member dies of comes by itself from then on: what was in its batch is not parked with it.

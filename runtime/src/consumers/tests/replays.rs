@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::store::{
-    Direction,
+    Direction, FeedFilter,
     conformance::{Intercepted, wait_until},
 };
 
@@ -123,6 +123,56 @@ async fn an_endless_backlog_does_not_keep_a_replay_waiting() {
     consumers.stop();
 }
 
+/// What was parked comes again whatever is wanted by then, and what comes later is judged by the filter of its time.
+#[tokio::test]
+async fn another_filter_takes_nothing_away_that_is_parked() {
+    let house = House::new();
+    let consumers = house.open();
+    let wanting = |prefix: &str| Definition {
+        filter: FeedFilter {
+            id_prefix: Some(prefix.to_owned()),
+            ..FeedFilter::default()
+        },
+        ..Definition::default()
+    };
+    consumers.put(&name(), wanting("f"), Start::Beginning).unwrap();
+    append(&house.store, &["f0", "f0", "f2", "f0"]);
+    park_all(&consumers).await;
+    consumers.replay(&name(), None).unwrap();
+    // The replay has begun, and fails again after the change.
+    let out = consumers.fetch(&name(), &fetch("m")).await.unwrap();
+    assert_eq!(ids(&out), [("f0", 1), ("f2", 1)]);
+    consumers.put(&name(), wanting("f2"), Start::Beginning).unwrap();
+    append(&house.store, &["f0", "f2"]);
+    let park = Refusal {
+        park: true,
+        ..Refusal::default()
+    };
+    consumers.nack(&name(), "m", &leases(&out), &park).await.unwrap();
+    consumers.stop();
+    let consumers = house.open();
+    park_all(&consumers).await;
+    let parked = consumers.parked(&name(), None, 10).unwrap();
+    let counts: Vec<u64> = parked.iter().map(|lane| lane.parked.count).collect();
+    assert_eq!(counts, [3, 2]);
+    let page = PageLimit {
+        events: 10,
+        bytes: 1_000,
+    };
+    let found = consumers.parked_events(&name(), &parked[0].lane, None, page);
+    assert_eq!(found.unwrap().events.len(), 3);
+    assert_eq!(
+        consumers.skip(&name(), &parked[0].lane, Some(Version(1)), "a test".into()),
+        Ok(1)
+    );
+    consumers.replay(&name(), None).unwrap();
+    let mut seen = BTreeMap::from([("f0".to_owned(), 1)]);
+    while take(&consumers, &mut seen).await > 0 {}
+    assert_eq!(seen, BTreeMap::from([("f0".to_owned(), 3), ("f2".to_owned(), 2)]));
+    assert_eq!(consumers.parked(&name(), None, 10).unwrap(), []);
+    consumers.stop();
+}
+
 fn happened(house: &House) -> Vec<String> {
     let page = PageLimit {
         events: 100,
@@ -188,10 +238,10 @@ async fn a_skip_ends_where_it_says() {
     assert_eq!(skip(0), Ok(0));
     assert_eq!(happened(&house), ["created"]);
     let refused = consumers.ack(&name(), "m", &leases(&lost)).await.unwrap().refused;
-    assert_eq!(refused, [(lost[0].lease, LeaseRefused::Parked)]);
+    assert_eq!(refused, [(lost[0].lease, LeaseRefused::Refused)]);
     assert_eq!(skip(2), Ok(2));
     let left = consumers.parked(&name(), None, 1).unwrap().remove(0).parked;
-    assert_eq!((left.first, left.count), (Version(3), 1));
+    assert_eq!((left.first(), left.count), (Version(3), 1));
     assert_eq!(skip(u64::MAX), Ok(1));
     assert_eq!(consumers.parked(&name(), None, 1).unwrap(), []);
     consumers.stop();

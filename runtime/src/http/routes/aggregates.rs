@@ -58,6 +58,8 @@ pub(super) async fn types(
 pub(super) struct ListPage {
     after: Option<String>,
     limit: Option<String>,
+    wait_for: Option<String>,
+    timeout: Option<String>,
 }
 
 /// `GET /v1/aggregates/{type}`
@@ -70,11 +72,14 @@ pub(super) async fn of_type(
 ) -> Result<Response, Problem> {
     let aggregate_type = path.aggregate_type()?;
     negotiate(&headers, &["application/json"])?;
+    let (wait_for, timeout) = (page.wait_for.as_deref(), page.timeout.as_deref());
+    let wait = Wait::of(&running, app.limits(), wait_for, timeout)?;
     if running.modules.active(&aggregate_type).is_none() && !aggregate_type.is_system() {
         return Err(unknown_type(aggregate_type.as_str()));
     }
     let after = page.after.map(|id| id.parse()).transpose()?;
     let limit = super::page_limit(&app, page.limit)?;
+    Wait::over(wait, &running).await?;
     let (store, of_type) = (running.store.clone(), aggregate_type.clone());
     let mut found = super::blocking(move || store.aggregates(&of_type, after.as_ref(), limit + 1)).await??;
     let more = found.len() > limit;

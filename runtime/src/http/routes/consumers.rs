@@ -99,6 +99,7 @@ pub(super) async fn one(
 ) -> Result<Response, Problem> {
     negotiate(&headers, &["application/json"])?;
     let name: ConsumerName = path.parse("name")?;
+    running.consumers.check_known(&name)?;
     wait.over(&running, app.limits()).await?;
     respond(StatusCode::OK, running, name).await
 }
@@ -117,6 +118,9 @@ pub(super) async fn put(
     let (definition, start, given) = body.into_definition(&app, &running).await?;
     let (consumers, named) = (running.consumers.clone(), name.clone());
     let put = super::blocking(move || consumers.put_with(&named, definition, start, given)).await??;
+    if put.is_new == Some(false) {
+        running.consumers.written_down(&name).await?;
+    }
     let status = if put.is_new == Some(true) {
         StatusCode::CREATED
     } else {

@@ -82,6 +82,7 @@ pub(super) async fn fetch(
         most: batch(body.max.map(Whole::short))?,
         wait: wait(&app, body.wait_ms.unwrap_or(0))?,
     };
+    running.consumers.check_known(&name)?;
     wait_for.over(&running, app.limits()).await?;
     // Whoever waits takes a place, as a stream does.
     let _place = if fetch.wait.is_zero() {
@@ -200,6 +201,12 @@ pub(super) async fn nack(
     let body: RefusalBody = NACK.read(&app, &headers, body).await?;
     let (member, leases) = (member(body.member)?, leases(&body.leases)?);
     let delay_ms = body.delay_ms.map(Millis::from);
+    if body.park && delay_ms.is_some() {
+        return Err(Problem::malformed(
+            "`park` and `delay_ms` exclude each other: what is parked is not tried again",
+            "send one of them",
+        ));
+    }
     if let Some(found) = delay_ms.filter(|found| *found > most::PAUSE_MS) {
         return Err(Problem::malformed(
             format!("`delay_ms` is {found}; the limit is {}", most::PAUSE_MS),
@@ -294,7 +301,7 @@ pub(super) async fn stream(
         wait: app.limits().heartbeat,
     };
     // An unknown consumer is a problem, not a stream that ends.
-    running.consumers.status(&name)?;
+    running.consumers.check_known(&name)?;
     Wait::over(wait, &running).await?;
     let place = running.bus.place()?;
     let start = Streaming {

@@ -16,6 +16,7 @@ use super::super::{
     cloudevent::{CloudEvent, ID, rfc3339},
     document::Object,
     extract::{NoParameters, Path, Query},
+    feed::Wait,
     json_body::JsonBody,
     media_type::negotiate,
     objects::or_null,
@@ -43,6 +44,8 @@ pub(super) struct LanesPage {
     after_id: Option<String>,
     after_version: Option<u64>,
     limit: Option<String>,
+    wait_for: Option<String>,
+    timeout: Option<String>,
 }
 
 /// `GET /v1/consumers/{name}/parked`
@@ -55,6 +58,8 @@ pub(super) async fn lanes(
 ) -> Result<Response, Problem> {
     let name: ConsumerName = path.parse("name")?;
     negotiate(&headers, &[JSON])?;
+    let (wait_for, timeout) = (page.wait_for.as_deref(), page.timeout.as_deref());
+    let wait = Wait::of(&running, app.limits(), wait_for, timeout)?;
     let after = match (page.after_type, page.after_id) {
         (Some(aggregate_type), Some(id)) => {
             let key = AggregateKey::new(aggregate_type.parse()?, id.parse()?);
@@ -69,6 +74,8 @@ pub(super) async fn lanes(
         }
     };
     let limit = super::page_limit(&app, page.limit)?;
+    running.consumers.check_known(&name)?;
+    Wait::over(wait, &running).await?;
     let mut lanes = running.consumers.parked(&name, after.as_ref(), limit + 1)?;
     let more = lanes.len() > limit;
     lanes.truncate(limit);
@@ -95,7 +102,7 @@ fn document(parked: &ParkedLane) -> Value {
         "type": lane.aggregate.aggregate_type.as_str(),
         "id": lane.aggregate.aggregate_id.as_str(),
         "alone": lane.alone.map(|version| version.0),
-        "first_version": parked.first.0,
+        "first_version": parked.first().0,
         "events": parked.count,
         "attempts": parked.attempts,
         "last_error": parked.error,
@@ -111,6 +118,8 @@ pub(super) struct EventsPage {
     version: Option<u64>,
     from: Option<u64>,
     limit: Option<String>,
+    wait_for: Option<String>,
+    timeout: Option<String>,
 }
 
 /// `GET /v1/consumers/{name}/parked/{type}/{id}`
@@ -125,6 +134,10 @@ pub(super) async fn events(
     let key = path.aggregate()?;
     negotiate(&headers, &[JSON])?;
     let limit = super::page_limit(&app, page.limit)?;
+    let (wait_for, timeout) = (page.wait_for.as_deref(), page.timeout.as_deref());
+    let wait = Wait::of(&running, app.limits(), wait_for, timeout)?;
+    running.consumers.check_known(&name)?;
+    Wait::over(wait, &running).await?;
     let bounds = PageLimit {
         events: limit,
         bytes: app.limits().page_bytes,
@@ -225,6 +238,12 @@ pub(super) async fn skip(
         return Err(Problem::malformed(
             "`reason` is empty",
             "say why the events are left out: it stays in the consumer's history",
+        ));
+    }
+    if body.through == Some(0) {
+        return Err(Problem::malformed(
+            "`through` is 0; versions begin at 1",
+            "name the version of the last event that is to be left out, or no `through` for all",
         ));
     }
     let key = AggregateKey::new(body.aggregate_type.parse()?, body.id.parse()?);
