@@ -68,9 +68,9 @@ impl Progress {
         };
         self.due.insert((until, position));
         self.leased += 1;
-        if item.replayed {
-            // Its attempts are counted anew, so this one may have been refused before it was parked.
-            self.refused.retain(|refused| *refused != (position, attempt));
+        if attempt == 1 {
+            // Counted anew after a replay, or after a filter that did not want it: refusals of before were of other leases.
+            self.refused.retain(|(refused, _)| *refused != position);
         }
         Some(Delivered {
             lease: LeaseId {

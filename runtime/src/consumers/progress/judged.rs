@@ -72,9 +72,9 @@ impl Progress {
         self.forget_passed();
     }
 
-    /// Takes all that came from the feed and is not leased out of memory.
+    /// Takes all that is not leased out of memory: what is wanted is read again, and what is replayed after it.
     fn put_back_what_waits(&mut self) {
-        let waits = |item: &Item| !item.replayed && !matches!(item.state, State::Leased { .. });
+        let waits = |item: &Item| !matches!(item.state, State::Leased { .. });
         let waiting: Vec<Position> = self
             .items
             .iter()
@@ -83,6 +83,7 @@ impl Progress {
             .collect();
         for position in waiting {
             if let Some(item) = self.take(position)
+                && !item.replayed
                 && !self.rules.filter.wants(&item.event)
             {
                 self.failures.remove(&position);

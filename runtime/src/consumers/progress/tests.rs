@@ -645,7 +645,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
     #[test]
     fn nothing_is_lost_and_aggregates_are_in_order(
         ordered in prop::bool::weighted(0.8),
