@@ -62,7 +62,10 @@ fn lines_end_at_the_head_or_go_on() {
         let last = line(&mut ending);
         members(&last, &["annals", "position"]);
         assert_eq!(last["annals"], "caught-up");
-        assert!(last["position"].as_str() >= head.as_str(), "{last}");
+        assert!(
+            number(last["position"].as_str().unwrap()) >= number(head.as_str().unwrap()),
+            "{last}"
+        );
         assert_eq!(ending.next_line().unwrap(), None);
         let mut cut = LineStream::open(server.address(), &format!("{path}?limit=2"), &[]).unwrap();
         assert_eq!(
@@ -196,7 +199,11 @@ fn silence_tells_of_the_place_when_it_has_moved() {
         while place != last {
             let told = event(&mut stream);
             assert_eq!(told.event, "checkpoint");
-            assert!(told.id > place, "{} after {place}", told.id);
+            assert!(
+                place.is_empty() || number(&told.id) > number(&place),
+                "{} after {place}",
+                told.id
+            );
             assert_eq!(
                 serde_json::from_str::<Value>(&told.data).unwrap()["position"],
                 told.id.as_str()

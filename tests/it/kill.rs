@@ -11,6 +11,7 @@ use std::{
 };
 
 use annals_tests::{
+    cursors::number,
     guests,
     http::Connection,
     server::{Api, Process, next_link},
@@ -39,7 +40,7 @@ struct Ledger {
     logged: HashMap<String, (String, u64)>,
     versions: BTreeMap<String, u64>,
     next_page: Option<String>,
-    last_position: String,
+    last_position: u64,
 }
 
 #[test]
@@ -172,7 +173,7 @@ impl Ledger {
         let expected = self.versions.get(subject).copied().unwrap_or(0) + 1;
         assert_eq!(version, expected, "versions of {subject} are dense");
         self.versions.insert(subject.to_owned(), version);
-        let position = event["position"].as_str().unwrap().to_owned();
+        let position = number(event["position"].as_str().unwrap());
         assert!(position > self.last_position, "positions only grow");
         self.last_position = position;
         let before = self.logged.insert(key.to_owned(), (subject.to_owned(), version));
