@@ -68,9 +68,8 @@ impl Outlet for Chunks {
     fn put(&self, frame: &Bytes) -> Put {
         let size = format!("{:x}\r\n", frame.len());
         let mut pieces = [size.as_bytes(), frame, END].map(IoSlice::new);
-        let written = match self.write(pieces.as_mut_slice()) {
-            Ok(written) => written,
-            Err(_) => return Put::Gone,
+        let Some(written) = self.write(pieces.as_mut_slice()) else {
+            return Put::Gone;
         };
         if written == size.len() + frame.len() + END.len() {
             return Put::Passed;
@@ -81,22 +80,20 @@ impl Outlet for Chunks {
 }
 
 impl Chunks {
-    /// Writes what there is room for, and gives how much that was.
-    fn write(&self, mut pieces: &mut [IoSlice<'_>]) -> io::Result<usize> {
-        let sending = self.sending.upgrade().ok_or(io::ErrorKind::NotConnected)?;
+    /// Writes what there is room for, and gives how much that was; none when the socket has been closed. What an error keeps
+    /// from being written is not lost: [`Self::finished`] tries again, and says whether it is for good.
+    fn write(&self, mut pieces: &mut [IoSlice<'_>]) -> Option<usize> {
+        let sending = self.sending.upgrade()?;
         let sending = sending.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all = 0;
         while !pieces.is_empty() {
-            match sending.try_write_vectored(pieces) {
-                Ok(written) => {
-                    all += written;
-                    IoSlice::advance_slices(&mut pieces, written);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
-            }
+            let Ok(written) = sending.try_write_vectored(pieces) else {
+                break;
+            };
+            all += written;
+            IoSlice::advance_slices(&mut pieces, written);
         }
-        Ok(all)
+        Some(all)
     }
 
     /// Keeps what of a chunk has not been written.
