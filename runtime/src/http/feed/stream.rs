@@ -94,6 +94,8 @@ pub(in crate::http) fn answer(
             HeaderValue::from_static(order.form.media_type()),
         ),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        // The address means something else to those who accept something else.
+        (header::VARY, HeaderValue::from_static("accept")),
     ];
     (headers, Body::from_stream(frames)).into_response()
 }

@@ -87,13 +87,7 @@ pub(super) async fn feed(
         let after = start(&running, resume, query.after.as_deref()).await?;
         let order = Order { form, follow, limit };
         let subscription = subscribe(&running, after, filter, order)?;
-        return Ok(super::by_accept(answer(
-            app.limits(),
-            running,
-            &connection,
-            subscription,
-            order,
-        )));
+        return Ok(answer(app.limits(), running, &connection, subscription, order));
     };
     let limit = super::page_limit(&app, query.limit.as_deref())?;
     Wait::over(wait, &running).await?;

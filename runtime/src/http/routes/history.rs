@@ -128,13 +128,7 @@ pub(super) async fn history(
         };
         let subscription = running.bus.subscribe(after, history)?;
         let order = Order { form, follow, limit };
-        return Ok(super::by_accept(answer(
-            app.limits(),
-            running,
-            &connection,
-            subscription,
-            order,
-        )));
+        return Ok(answer(app.limits(), running, &connection, subscription, order));
     };
     let mut request = Request {
         key: &key,

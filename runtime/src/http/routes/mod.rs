@@ -212,11 +212,3 @@ fn link_next(headers: &mut HeaderMap, path: &str) {
         headers.insert(header::LINK, value);
     }
 }
-
-/// The address means something else to those who accept something else.
-fn by_accept(mut response: Response) -> Response {
-    response
-        .headers_mut()
-        .insert(header::VARY, HeaderValue::from_static("accept"));
-    response
-}
