@@ -3,7 +3,7 @@
 //!
 //! A failure of the receiver counts for its events only while there is reason to think that the receiver is up: the circuit
 //! is closed, and something has succeeded since the circuit was made. It takes the last attempt of none unless something
-//! succeeded after its first one. Where it does not count, the circuit opens.
+//! succeeded between the failure before and this one. Where it does not count, the circuit opens.
 //!
 //! ```text
 //! closed ── so many failures in a row, ─► open ── its pause is over, one request is sent ──► half open
@@ -37,8 +37,10 @@ pub(super) enum Fault {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Trial<'a> {
     pub(super) events: &'a [Position],
-    /// Whether they are parked when this attempt has failed.
-    pub(super) is_last: bool,
+    /// The how-manieth attempt it was.
+    pub(super) attempt: u32,
+    /// With so many they are parked. Beyond, there was no room for that.
+    pub(super) attempts: u32,
 }
 
 /// What may be sent now.
@@ -148,6 +150,10 @@ impl Breaker {
             self.counted = self.counted.saturating_add(1);
         }
         let is_attempt = fault != Fault::Receiver || self.is_their_own(trial);
+        if is_attempt && trial.attempt == trial.attempts {
+            // They are parked, and begin anew when they are replayed.
+            self.suspects.clear(trial.events);
+        }
         match self.circuit {
             Circuit::Closed if is_attempt && self.counted < self.most_failures => {}
             Circuit::Closed | Circuit::HalfOpen => self.open(now, random),
@@ -158,16 +164,10 @@ impl Breaker {
 
     /// Whether it may be these events that the receiver fails at.
     fn is_their_own(&mut self, trial: Trial<'_>) -> bool {
+        let others_succeed = self.suspects.all_before(trial.events, self.successes);
         self.suspects.note(trial.events, self.successes);
         let is_up = self.circuit == Circuit::Closed && self.successes > 0;
-        if !trial.is_last || !is_up {
-            return is_up;
-        }
-        let others_succeed = self.suspects.all_before(trial.events, self.successes);
-        if others_succeed {
-            self.suspects.clear(trial.events);
-        }
-        others_succeed
+        is_up && (trial.attempt < trial.attempts || others_succeed)
     }
 
     /// The receiver wants to be left alone for so long. `random` as above.

@@ -217,7 +217,8 @@ impl Sender {
         };
         let trial = Trial {
             events: &positions(events),
-            is_last: attempt >= self.pushed.definition.retry.attempts,
+            attempt,
+            attempts: self.pushed.definition.retry.attempts,
         };
         if !self.record.failed(fault, trial, &reason, wall) {
             return self.release(leases);
@@ -245,13 +246,11 @@ impl Sender {
 
     /// The receiver wants nothing any more: the consumer is paused.
     async fn gone(&self, leases: &[LeaseId], reason: String, wall: Millis) {
-        self.record.note(&reason, wall);
-        let (consumers, pushed, because) = (Arc::clone(&self.consumers), self.pushed.clone(), reason.clone());
+        // That is no answer for a receiver to be back. If the pause cannot be written down, it is asked for again with the next
+        // request: not at once.
+        self.record.told_to_wait(Duration::ZERO, &reason, wall);
+        let (consumers, pushed, because) = (Arc::clone(&self.consumers), self.pushed.clone(), reason);
         let paused = tokio::task::spawn_blocking(move || consumers.pause_because(&pushed, because)).await;
-        if !matches!(paused, Ok(Ok(()))) {
-            // That could not be written down, and is asked for again with the next request: not at once.
-            self.record.told_to_wait(Duration::ZERO, &reason, wall);
-        }
         if let Ok(paused) = paused {
             self.settled("pause", paused);
         }

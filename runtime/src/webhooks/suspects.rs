@@ -4,22 +4,20 @@ use std::collections::BTreeMap;
 
 use crate::vocabulary::Position;
 
-/// As many as a consumer may have out at a time. Of more the oldest are forgotten, and have one more try for it.
+/// As many as a consumer may have out at a time. When there are more all others are forgotten, and have one more try for it.
 const MOST: usize = 10_000;
 
-/// Each with how many requests had succeeded when it failed first.
+/// Each with how many requests had succeeded when it failed last.
 #[derive(Debug, Default)]
 pub(super) struct Suspects(BTreeMap<Position, u64>);
 
 impl Suspects {
-    /// They failed, after so many requests that succeeded. What is known of them stays.
+    /// They failed, after so many requests that succeeded.
     pub(super) fn note(&mut self, events: &[Position], successes: u64) {
-        for event in events {
-            self.0.entry(*event).or_insert(successes);
+        if self.0.len() + events.len() > MOST {
+            self.0.clear();
         }
-        while self.0.len() > MOST {
-            self.0.pop_first();
-        }
+        self.0.extend(events.iter().map(|event| (*event, successes)));
     }
 
     /// Nothing is held against them any more.
@@ -46,22 +44,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_are_forgotten_beyond_the_most() {
+    fn beyond_the_most_all_others_are_forgotten() {
         let mut suspects = Suspects::default();
-        let events: Vec<Position> = (1..=MOST as u64 + 1).map(Position).collect();
-        suspects.note(&events, 7);
-        assert!(!suspects.contains(Position(1)) && suspects.contains(Position(2)));
+        for event in 2..=MOST as u64 + 1 {
+            suspects.note(&[Position(event)], 7);
+        }
         assert_eq!(suspects.0.len(), MOST);
+        // Also when it comes before all others in the log.
+        suspects.note(&[Position(1)], 8);
+        assert!(suspects.all_before(&[Position(1)], 9) && !suspects.contains(Position(2)));
     }
 
     #[test]
-    fn the_first_failure_counts_until_it_is_cleared() {
+    fn the_last_failure_counts_until_it_is_cleared() {
         let mut suspects = Suspects::default();
         let [one, two] = [Position(1), Position(2)];
         suspects.note(&[one], 3);
         suspects.note(&[one], 4);
-        assert!(suspects.all_before(&[one], 4) && !suspects.all_before(&[one], 3));
-        assert!(!suspects.all_before(&[one, two], 4), "of which nothing is known");
+        assert!(suspects.all_before(&[one], 5) && !suspects.all_before(&[one], 4));
+        assert!(!suspects.all_before(&[one, two], 5), "of which nothing is known");
         suspects.clear(&[one]);
         assert!(!suspects.contains(one));
     }

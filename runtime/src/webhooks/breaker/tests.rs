@@ -12,13 +12,15 @@ const OTHER: &[Position] = &[Position(2)];
 /// One of several attempts.
 const TRIAL: Trial<'_> = Trial {
     events: EVENT,
-    is_last: false,
+    attempt: 1,
+    attempts: 5,
 };
 
 const fn last(events: &[Position]) -> Trial<'_> {
     Trial {
         events,
-        is_last: true,
+        attempt: 5,
+        attempts: 5,
     }
 }
 
@@ -118,6 +120,49 @@ fn an_event_that_fails_alone_loses_its_last_attempt() {
     assert!(!breaker.failed(3_000, RECEIVER, last(&both), MOST));
     breaker.succeeded(4_000, EVENT);
     assert!(!breaker.suspects(EVENT[0]) && breaker.suspects(OTHER[0]));
+}
+
+#[test]
+fn one_success_at_the_beginning_of_an_outage_takes_no_last_attempt() {
+    let mut breaker = proven(10, 60_000);
+    assert!(breaker.failed(0, RECEIVER, TRIAL, MOST));
+    breaker.succeeded(1, OTHER);
+    for _ in 0..3 {
+        assert!(breaker.failed(2, RECEIVER, TRIAL, MOST));
+    }
+    assert!(!breaker.failed(3, RECEIVER, last(EVENT), MOST));
+    assert_eq!(breaker.turn(3), Turn::Wait(1_000));
+}
+
+#[test]
+fn what_is_parked_begins_anew_whatever_it_was_parked_for() {
+    for fault in [RECEIVER, LATER] {
+        let mut breaker = proven(10, 60_000);
+        assert!(breaker.failed(0, RECEIVER, TRIAL, MOST));
+        breaker.succeeded(0, OTHER);
+        assert!(breaker.failed(0, fault, last(EVENT), MOST));
+        breaker.succeeded(0, OTHER);
+        // It is replayed while the receiver is down.
+        assert!(!breaker.failed(0, RECEIVER, last(EVENT), MOST), "{fault:?}");
+    }
+}
+
+#[test]
+fn what_there_is_no_room_to_park_opens_the_circuit_once() {
+    let mut breaker = proven(10, 60_000);
+    let mut opened = 0;
+    for attempt in 1..20 {
+        let trial = Trial {
+            attempt,
+            ..last(EVENT)
+        };
+        while !breaker.failed(0, RECEIVER, trial, MOST) {
+            opened += 1;
+            breaker.succeeded(0, OTHER);
+        }
+        breaker.succeeded(0, OTHER);
+    }
+    assert_eq!(opened, 1);
 }
 
 #[test]
@@ -234,7 +279,7 @@ proptest! {
     /// always are; a wait always ends, and no later than the longest pause or wish; one success ends it all, but for what
     /// the receiver has asked for.
     #[test]
-    fn a_failing_receiver_uses_no_attempts_up(steps in prop::collection::vec(step(), 0..200), random: u32, attempts in 1..6_usize) {
+    fn a_failing_receiver_uses_no_attempts_up(steps in prop::collection::vec(step(), 0..200), random: u32, attempts in 1..6_u32) {
         let (most, longest) = (4, 2_000);
         let mut breaker = Breaker::new(most, longest);
         let (mut now, mut in_a_row, mut asked) = (0, 0, 0);
@@ -258,7 +303,8 @@ proptest! {
                 }
                 Step::Straggler(outcome) => Some(outcome),
             };
-            let trial = Trial { events: EVENT, is_last: used + 1 >= attempts };
+            let trial = Trial { events: EVENT, attempt: used + 1, attempts };
+            let is_last = trial.attempt == attempts;
             match outcome {
                 Some(Ok(())) => {
                     breaker.succeeded(now, OTHER);
@@ -268,12 +314,13 @@ proptest! {
                 Some(Err(RECEIVER)) => {
                     let is_new = !breaker.suspects(EVENT[0]);
                     let is_attempt = breaker.failed(now, RECEIVER, trial, random);
-                    succeeded_since &= !is_new;
+                    let others_succeed = succeeded_since && !is_new;
+                    succeeded_since = false;
                     let may_be = was == Circuit::Closed && has_succeeded;
-                    prop_assert_eq!(is_attempt, may_be && (!trial.is_last || succeeded_since));
+                    prop_assert_eq!(is_attempt, may_be && (!is_last || others_succeed));
                     prop_assert!(is_attempt || breaker.circuit() != Circuit::Closed);
                     in_a_row += usize::from(is_attempt);
-                    used = if trial.is_last && is_attempt { 0 } else { used + usize::from(is_attempt) };
+                    used = if is_last && is_attempt { 0 } else { used + u32::from(is_attempt) };
                 }
                 Some(Err(fault)) => prop_assert!(breaker.failed(now, fault, trial, random)),
                 None => {}
