@@ -13,6 +13,8 @@ mod relay;
 mod seam;
 mod source;
 mod subscription;
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 use std::sync::{

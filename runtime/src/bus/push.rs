@@ -53,6 +53,8 @@ pub enum Put {
 struct Manner {
     /// So many outlets for each pusher, which puts a frame into one after the other.
     outlets: usize,
+    /// So many pauses within the time until the next frame.
+    pauses: usize,
     /// After so long without a frame everybody is on their own again.
     silence: Duration,
     /// So many positions may be passed over before a subscriber is told.
@@ -104,7 +106,8 @@ impl Pushers {
             all: Vec::new(),
             manner: Manner {
                 outlets: limits.pushed_streams,
-                silence: limits.stream_gather.saturating_mul(QUIET_GATHERS),
+                pauses: pauses(limits.stream_gather),
+                silence: silence(limits),
                 untold: limits.checkpoint_positions,
             },
         }
@@ -132,6 +135,27 @@ impl Pushers {
 
 /// Silence that ends pushing, in times for which a busy stream gathers.
 const QUIET_GATHERS: u32 = 10;
+
+/// As short as tokio's timers are.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// As many as there is time for while a busy stream gathers, with a fifth of it to spare.
+fn pauses(gather: Duration) -> usize {
+    let most = gather.as_millis() * 4 / 5 / PAUSE.as_millis();
+    usize::try_from(most).unwrap_or(usize::MAX)
+}
+
+/// How many of so many outlets are given a frame before each pause.
+fn at_once(outlets: usize, pauses: usize) -> usize {
+    outlets.div_ceil(pauses.max(1)).max(1)
+}
+
+/// Shorter than the pause between frames that only say how far the log has been looked through, which come each half
+/// heartbeat: whoever is given nothing else has heartbeats to send.
+fn silence(limits: &Limits) -> Duration {
+    let quiet = limits.stream_gather.saturating_mul(QUIET_GATHERS);
+    quiet.min(limits.heartbeat / 4)
+}
 
 /// The task.
 struct Pusher {
@@ -208,7 +232,7 @@ impl Pusher {
                 break;
             }
         }
-        self.end();
+        self.end().await;
     }
 
     /// Whether subscribers should be told how far they are, since it is far from their last event.
@@ -246,7 +270,8 @@ impl Pusher {
     }
 
     async fn put(&mut self, frame: &Bytes) {
-        let mut at = 0;
+        let at_once = at_once(self.members.len(), self.manner.pauses);
+        let (mut at, mut done) = (0_usize, 0_usize);
         while let Some(member) = self.members.get(at) {
             if member.back.is_closed() {
                 self.leave(at);
@@ -259,8 +284,15 @@ impl Pusher {
                     self.give_back(member);
                 }
             }
-            // A frame takes the system tens of microseconds: whoever waits for an answer to a command goes first.
-            tokio::task::yield_now().await;
+            done += 1;
+            // A frame takes the system tens of microseconds. Whoever waits for an answer to a command goes first, and many
+            // outlets are spread over the time until the next frame: all at once, they would take both processors for it.
+            let is_late = !self.next.is_empty() || !self.receiver.is_empty();
+            if done.is_multiple_of(at_once) && at < self.members.len() && !is_late {
+                tokio::time::sleep(PAUSE).await;
+            } else {
+                tokio::task::yield_now().await;
+            }
         }
     }
 
@@ -307,9 +339,10 @@ impl Pusher {
         drop(join.back.send(back));
     }
 
-    fn end(mut self) {
+    async fn end(mut self) {
         self.joins.close();
-        while let Ok(join) = self.joins.try_recv() {
+        // Also those who are about to join: they have a place already.
+        while let Some(join) = self.joins.recv().await {
             self.refuse(join);
         }
         for join in std::mem::take(&mut self.early) {

@@ -10,15 +10,12 @@ use tokio::{sync::broadcast, time::timeout};
 
 use super::*;
 use crate::{
-    bus::{Bus, Delivery, Event, Form, Subscription},
-    store::{
-        EventStore, FeedFilter, MemoryStore,
-        conformance::{appended, event, key},
+    bus::{
+        Bus, Delivery, Event, Subscription,
+        tests::{PATIENCE, alice, append, bus, next, positions},
     },
+    store::FeedFilter,
 };
-
-/// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Keeps what it is given, as far as there is room: beyond that, until it is emptied, frames are kept aside.
 #[derive(Debug, Default)]
@@ -87,27 +84,9 @@ impl Outlet for Sink {
     }
 }
 
-fn bus(limits: Limits) -> (Arc<dyn EventStore>, Bus) {
-    let store: Arc<dyn EventStore> = Arc::new(MemoryStore::new());
-    let bus = Bus::new(&store, &Arc::new(limits));
-    (store, bus)
-}
-
-fn append(store: &Arc<dyn EventStore>, aggregate_type: &str, payloads: &[usize]) {
-    let events = payloads.iter().map(|bytes| event(1, *bytes)).collect();
-    appended(&**store, &key(aggregate_type, "alice"), events);
-}
-
 fn follow(bus: &Bus, after: u64) -> Subscription {
-    let form = Form::new("positions", |event: &Event, out| {
-        out.extend_from_slice(format!("{}\n", event.position().0).as_bytes());
-    });
-    bus.subscribe_written(Position(after), FeedFilter::default(), form)
+    bus.subscribe_written(Position(after), FeedFilter::default(), positions())
         .unwrap()
-}
-
-async fn next(subscription: &mut Subscription) -> Delivery {
-    timeout(PATIENCE, subscription.next()).await.unwrap().unwrap()
 }
 
 /// Puts what it is given into the sink, as whoever is asked for the next piece does.
@@ -126,16 +105,23 @@ async fn until_live(subscription: &mut Subscription, sink: &Sink) {
     while !matches!(step(subscription, sink).await, Delivery::CaughtUp(_)) {}
 }
 
-/// Small frames, a short memory, large events that are never broadcast, outlets that fill up, silences, and few to a pusher.
+/// Small frames, a short memory, large events that are never broadcast, outlets that fill up, silences, and few to a pusher;
+/// with a time to gather that is too short for pauses, and with a longer one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_is_pushed_to_gets_every_event_once_and_in_order() {
+    for gather in [300, 3_000] {
+        many_are_pushed_to(Duration::from_micros(gather)).await;
+    }
+}
+
+async fn many_are_pushed_to(gather: Duration) {
     const ROUNDS: u64 = 300;
     let (store, bus) = bus(Limits {
         bus_commit_bytes: 700,
         relay_frames: 4,
         relay_frame_bytes: 40,
         pushed_streams: 2,
-        stream_gather: Duration::from_micros(300),
+        stream_gather: gather,
         ..Limits::default()
     });
     let last = 3 * ROUNDS;
@@ -163,7 +149,7 @@ async fn whoever_is_pushed_to_gets_every_event_once_and_in_order() {
     let writer = std::thread::spawn(move || {
         for round in 0..ROUNDS {
             let large = if round % 40 == 39 { 1_000 } else { 8 };
-            append(&writing, "account", &[8, large, 8]);
+            append(&writing, &alice(), &[8, large, 8]);
             let pause = if round % 50 == 49 { 10_000 } else { 200 };
             std::thread::sleep(Duration::from_micros(pause));
         }
@@ -190,12 +176,12 @@ async fn a_silence_gives_everybody_back_where_they_are() {
     let pushing = subscription.push(Arc::clone(&sink) as _);
     let (goes_on, ()) = tokio::join!(pushing, async {
         tokio::task::yield_now().await;
-        append(&writing, "account", &[8, 8]);
+        append(&writing, &alice(), &[8, 8]);
     });
     assert!(goes_on && begun.elapsed() >= Limits::default().stream_gather * QUIET_GATHERS);
     assert_eq!((sink.positions(), sink.frames()), (vec![1, 2], 1));
     // From here on it is asked for, and nothing comes again.
-    append(&store, "account", &[8]);
+    append(&store, &alice(), &[8]);
     step(&mut subscription, &sink).await;
     assert_eq!(sink.positions(), [1, 2, 3]);
 }
@@ -206,7 +192,7 @@ async fn whoever_reads_from_the_store_is_not_pushed_to() {
         relays: 1,
         ..Limits::default()
     });
-    append(&store, "account", &[8]);
+    append(&store, &alice(), &[8]);
     let sink = Arc::new(Sink::default());
     let mut subscription = follow(&bus, 0);
     assert!(subscription.push(Arc::clone(&sink) as _).await, "not live yet");
@@ -215,7 +201,7 @@ async fn whoever_reads_from_the_store_is_not_pushed_to() {
     let mut other = bus.subscribe(Position(0), FeedFilter::default()).unwrap();
     let others = Arc::new(Sink::default());
     until_live(&mut other, &others).await;
-    append(&store, "account", &[8]);
+    append(&store, &alice(), &[8]);
     assert!(other.push(Arc::clone(&others) as _).await);
     // Something waits to be received already.
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -225,10 +211,65 @@ async fn whoever_reads_from_the_store_is_not_pushed_to() {
     assert_eq!(sink.positions(), [1, 2]);
 }
 
+/// A pusher ends between the moment when a subscriber got its place there and the one when it took it.
+#[tokio::test]
+async fn whoever_joins_when_a_pusher_ends_is_given_back() {
+    let (sender, receiver) = broadcast::channel::<Signal>(4);
+    let join = |receiver| {
+        let (back, given_back) = oneshot::channel();
+        let join = Join {
+            reached: Position(0),
+            receiver,
+            outlet: Arc::new(Sink::default()),
+            back,
+        };
+        (join, given_back)
+    };
+    let manner = Pushers::new(&Limits::default()).manner;
+    let ((first, _first), (second, given_back)) = (join(receiver), join(sender.subscribe()));
+    let pusher = Pusher::start(first, manner);
+    let place = pusher.joins.reserve().await.unwrap();
+    drop(sender);
+    while !pusher.joins.is_closed() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    place.send(second);
+    let back = timeout(PATIENCE, given_back).await.unwrap().unwrap();
+    assert_eq!((back.last, back.through), (None, Position(0)));
+}
+
+#[test]
+fn outlets_are_spread_over_most_of_the_time_to_gather() {
+    let spread = |gather, outlets| at_once(outlets, pauses(Duration::from_micros(gather)));
+    for (gather, outlets, expected) in [
+        (10_000, 16, 2),
+        (10_000, 1, 1),
+        (10_000, 100, 13),
+        (1_000_000, 16, 1),
+        (1_300, 16, 16),
+        (0, 16, 16),
+        (0, 0, 1),
+    ] {
+        assert_eq!(spread(gather, outlets), expected, "{gather} {outlets}");
+    }
+}
+
+#[test]
+fn a_silence_is_shorter_than_the_pause_between_frames_without_events() {
+    for (gather, heartbeat, expected) in [(10, 15_000, 100), (1_000, 15_000, 3_750), (10, 100, 25)] {
+        let limits = Limits {
+            stream_gather: Duration::from_millis(gather),
+            heartbeat: Duration::from_millis(heartbeat),
+            ..Limits::default()
+        };
+        assert_eq!(silence(&limits), Duration::from_millis(expected));
+    }
+}
+
 #[tokio::test]
 async fn an_end_of_the_bus_ends_pushing() {
     let (store, bus) = bus(Limits::default());
-    append(&store, "account", &[8]);
+    append(&store, &alice(), &[8]);
     let sink = Arc::new(Sink::default());
     let mut subscription = follow(&bus, 0);
     until_live(&mut subscription, &sink).await;
@@ -334,18 +375,19 @@ impl Listener {
 
 proptest! {
     #[test]
-    fn no_event_is_missed_or_given_twice_however_they_come_and_go(acts in acts()) {
+    fn no_event_is_missed_or_given_twice_however_they_come_and_go(acts in acts(), has_pauses: bool) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-        runtime.unwrap().block_on(model(acts));
+        let gather = Duration::from_micros(if has_pauses { 2_500 } else { 200 });
+        runtime.unwrap().block_on(model(acts, gather));
     }
 }
 
-async fn model(acts: Vec<Act>) {
+async fn model(acts: Vec<Act>, gather: Duration) {
     // Longer than any run: what is lost to a short one is known as lost.
     let (sender, _keep) = broadcast::channel::<Signal>(64);
     let mut pushers = Pushers::new(&Limits {
         pushed_streams: 3,
-        stream_gather: Duration::from_micros(200),
+        stream_gather: gather,
         ..Limits::default()
     });
     let (mut head, mut wanted, mut all) = (0_u64, Vec::<u64>::new(), Vec::<Listener>::new());
@@ -360,7 +402,7 @@ async fn model(acts: Vec<Act>) {
             Act::Stored => {
                 head += 1;
                 wanted.push(head);
-                let (key, last) = (key("account", "alice"), Position(head));
+                let (key, last) = (alice(), Position(head));
                 drop(sender.send(Signal::Stored { key, last }));
             }
             Act::Listen { ahead } => all.push(Listener {

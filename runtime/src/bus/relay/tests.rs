@@ -6,34 +6,13 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::{
-    bus::TooManySubscribers,
-    store::{
-        EventStore, MemoryStore,
-        conformance::{appended, event, key},
+    bus::{
+        TooManySubscribers,
+        tests::{PATIENCE, alice, append, bus, next, positions},
     },
+    store::conformance::key,
     vocabulary::{AggregateType, Limits},
 };
-
-/// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn bus(limits: Limits) -> (Arc<dyn EventStore>, Bus) {
-    let store: Arc<dyn EventStore> = Arc::new(MemoryStore::new());
-    let bus = Bus::new(&store, &Arc::new(limits));
-    (store, bus)
-}
-
-fn append(store: &Arc<dyn EventStore>, aggregate_type: &str, payloads: &[usize]) {
-    let events = payloads.iter().map(|bytes| event(1, *bytes)).collect();
-    appended(&**store, &key(aggregate_type, "alice"), events);
-}
-
-/// Each event as its position on a line.
-fn positions() -> Form {
-    Form::new("positions", |event, out| {
-        out.extend_from_slice(format!("{}\n", event.position().0).as_bytes());
-    })
-}
 
 fn of_type(name: &str) -> FeedFilter {
     FeedFilter {
@@ -44,10 +23,6 @@ fn of_type(name: &str) -> FeedFilter {
 
 fn follow(bus: &Bus, after: u64, filter: FeedFilter) -> Result<Subscription, TooManySubscribers> {
     bus.subscribe_written(Position(after), filter, positions())
-}
-
-async fn next(subscription: &mut Subscription) -> Delivery {
-    timeout(PATIENCE, subscription.next()).await.unwrap().unwrap()
 }
 
 /// What a delivery has, written or not.
@@ -118,9 +93,9 @@ async fn whoever_comes_and_goes_gets_every_event_once_and_in_order() {
     let writing = Arc::clone(&store);
     let writer = std::thread::spawn(move || {
         for round in 0..ROUNDS {
-            append(&writing, "account", &[8, 8]);
+            append(&writing, &alice(), &[8, 8]);
             let large = if round % 20 == 0 { 1_000 } else { 8 };
-            append(&writing, "order", &[8, large, 8]);
+            append(&writing, &key("order", "alice"), &[8, large, 8]);
             std::thread::sleep(Duration::from_micros(100));
         }
     });
@@ -174,14 +149,14 @@ async fn those_who_follow_alike_share_and_others_have_their_own() {
         relays: 1,
         ..Limits::default()
     });
-    append(&store, "account", &[8]);
+    append(&store, &alice(), &[8]);
     let mut alike = [0; 2].map(|_| follow(&bus, 0, FeedFilter::default()).unwrap());
     // There is no room for a second relay, so this one is given commits.
     let mut other = follow(&bus, 0, of_type("account")).unwrap();
     for subscription in alike.iter_mut().chain([&mut other]) {
         until_live(subscription).await;
     }
-    append(&store, "account", &[8, 8]);
+    append(&store, &alice(), &[8, 8]);
     let mut shared = Vec::new();
     for subscription in &mut alike {
         let Delivery::Event(Event::Written(written)) = next(subscription).await else {
@@ -196,7 +171,7 @@ async fn those_who_follow_alike_share_and_others_have_their_own() {
     // The relay has gone with the last of its subscribers, and makes room.
     let mut later = follow(&bus, 3, of_type("account")).unwrap();
     until_live(&mut later).await;
-    append(&store, "account", &[8]);
+    append(&store, &alice(), &[8]);
     assert!(matches!(
         next(&mut later).await,
         Delivery::Event(Event::Written(_))
@@ -211,7 +186,7 @@ async fn a_relay_tells_how_far_it_has_got_past_what_nobody_wants() {
     });
     let mut subscription = follow(&bus, 0, of_type("order")).unwrap();
     until_live(&mut subscription).await;
-    append(&store, "account", &[8; 3]);
+    append(&store, &alice(), &[8; 3]);
     let told = timeout(PATIENCE, async {
         loop {
             let silence = timeout(Duration::from_millis(20), subscription.next()).await;
@@ -227,7 +202,7 @@ async fn a_relay_tells_how_far_it_has_got_past_what_nobody_wants() {
 #[tokio::test]
 async fn a_relay_ends_with_the_bus() {
     let (store, bus) = bus(Limits::default());
-    append(&store, "account", &[8]);
+    append(&store, &alice(), &[8]);
     let mut subscription = follow(&bus, 0, FeedFilter::default()).unwrap();
     until_live(&mut subscription).await;
     bus.close();

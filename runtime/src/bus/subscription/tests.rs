@@ -6,30 +6,16 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::{
-    bus::History,
-    store::{
-        EventStore, FeedFilter, MemoryStore,
-        conformance::{appended, event, key},
+    bus::{
+        History,
+        tests::{append, bus, next},
     },
+    store::{EventStore, FeedFilter, conformance::key},
     vocabulary::{EventType, Limits, Version},
 };
 
-/// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn bus(limits: Limits) -> (Arc<dyn EventStore>, Bus) {
-    let store: Arc<dyn EventStore> = Arc::new(MemoryStore::new());
-    let bus = Bus::new(&store, &Arc::new(limits));
-    (store, bus)
-}
-
-fn append(store: &Arc<dyn EventStore>, id: &str, events: u64) {
-    let events = (0..events).map(|salt| event(salt, 8)).collect();
-    appended(&**store, &key("account", id), events);
-}
-
-async fn next(subscription: &mut Subscription) -> Delivery {
-    timeout(PATIENCE, subscription.next()).await.unwrap().unwrap()
+fn add(store: &Arc<dyn EventStore>, id: &str, events: usize) {
+    append(store, &key("account", id), &vec![8; events]);
 }
 
 /// The positions of the next events, with what comes between them passed over.
@@ -73,8 +59,8 @@ async fn both_sources_give_every_event_while_the_writer_writes() {
     let writing = Arc::clone(&store);
     let writer = std::thread::spawn(move || {
         for round in 0..500 {
-            append(&writing, "alice", 2);
-            append(&writing, "bob", if round % 10 == 0 { 13 } else { 3 });
+            add(&writing, "alice", 2);
+            add(&writing, "bob", if round % 10 == 0 { 13 } else { 3 });
         }
     });
     for follower in followers {
@@ -94,8 +80,8 @@ async fn both_sources_give_every_event_while_the_writer_writes() {
 async fn a_history_is_followed_from_any_version_and_any_position() {
     let (store, bus) = bus(Limits::default());
     for _ in 0..3 {
-        append(&store, "alice", 2);
-        append(&store, "bob", 2);
+        add(&store, "alice", 2);
+        add(&store, "bob", 2);
     }
     // Positions of alice: 1, 2, 5, 6, 9, 10.
     let history = || History::new(key("account", "alice"), FeedFilter::default());
@@ -116,8 +102,8 @@ async fn a_history_is_followed_from_any_version_and_any_position() {
         .subscribe(Position(0), history().from_version(Version(8)))
         .unwrap();
     assert_eq!(caught_up(&mut later).await, Position(12));
-    append(&store, "bob", 1);
-    append(&store, "alice", 2);
+    add(&store, "bob", 1);
+    add(&store, "alice", 2);
     assert_eq!(events(&mut later, 1).await, [15]);
 }
 
@@ -132,13 +118,13 @@ async fn what_is_not_wanted_moves_the_place() {
         event_types: vec![EventType::parse("nothing").unwrap()],
         ..FeedFilter::default()
     };
-    append(&store, "alice", 25);
+    add(&store, "alice", 25);
     let mut subscription = bus.subscribe(Position(0), filter).unwrap();
     // From the store, however long its stretches are, and then live.
     assert_eq!(caught_up(&mut subscription).await, Position(25));
     assert_eq!(subscription.checkpoint(), None);
     for _ in 0..3 {
-        append(&store, "alice", 3);
+        add(&store, "alice", 3);
     }
     assert!(
         timeout(Duration::from_millis(50), subscription.next())
@@ -148,7 +134,7 @@ async fn what_is_not_wanted_moves_the_place() {
     assert_eq!(subscription.checkpoint(), Some(Position(34)));
     assert_eq!(subscription.checkpoint(), None);
     for _ in 0..4 {
-        append(&store, "alice", 3);
+        add(&store, "alice", 3);
     }
     let Delivery::Checkpoint(place) = next(&mut subscription).await else {
         panic!("no checkpoint");
@@ -163,7 +149,7 @@ async fn room_for_large_pages_is_kept_until_they_are_delivered() {
         large_pages: 1,
         ..Limits::default()
     });
-    append(&store, "alice", 100);
+    add(&store, "alice", 100);
     let mut subscription = bus.subscribe(Position(0), FeedFilter::default()).unwrap();
     let mut was_large = false;
     for _ in 0..99 {

@@ -6,33 +6,22 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::{
-    store::{
-        EventStore, MemoryStore,
-        conformance::{appended, event, key},
-    },
+    bus::tests::{PATIENCE, alice, append, bus},
+    store::EventStore,
     vocabulary::Limits,
 };
 
-/// Far longer than any wait here takes.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-fn bus() -> (Arc<dyn EventStore>, Bus) {
-    let store: Arc<dyn EventStore> = Arc::new(MemoryStore::new());
-    let bus = Bus::new(&store, &Arc::new(Limits::default()));
-    (store, bus)
-}
-
-fn append(store: &Arc<dyn EventStore>, events: u64) {
-    for salt in 0..events {
-        appended(&**store, &key("account", "alice"), vec![event(salt, 8)]);
+fn add(store: &Arc<dyn EventStore>, commits: u64) {
+    for _ in 0..commits {
+        append(store, &alice(), &[8]);
     }
 }
 
 #[tokio::test]
 async fn what_is_there_is_not_waited_for_and_what_is_not_is() {
-    let (store, bus) = bus();
+    let (store, bus) = bus(Limits::default());
     assert!(bus.reached(Position(0)).await);
-    append(&store, 2);
+    add(&store, 2);
     assert!(bus.moved(Position(1)).await);
     assert!(bus.reached(Position(2)).await);
     let short = Duration::from_millis(20);
@@ -41,16 +30,16 @@ async fn what_is_there_is_not_waited_for_and_what_is_not_is() {
         let bus = bus.clone();
         async move { bus.reached(Position(4)).await }
     });
-    append(&store, 1);
+    add(&store, 1);
     tokio::time::sleep(short).await;
     assert!(!waiting.is_finished());
-    append(&store, 1);
+    add(&store, 1);
     assert!(timeout(PATIENCE, waiting).await.unwrap().unwrap());
 }
 
 #[tokio::test]
 async fn closing_ends_every_wait() {
-    let (_store, bus) = bus();
+    let (_store, bus) = bus(Limits::default());
     let waiting = tokio::spawn({
         let bus = bus.clone();
         async move { bus.moved(Position(0)).await }
@@ -66,7 +55,7 @@ async fn closing_ends_every_wait() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_wake_up_is_lost() {
     const EVENTS: u64 = 5_000;
-    let (store, bus) = bus();
+    let (store, bus) = bus(Limits::default());
     let waiters: Vec<_> = (0..4)
         .map(|_| {
             let (store, bus) = (Arc::clone(&store), bus.clone());
@@ -80,7 +69,7 @@ async fn no_wake_up_is_lost() {
             })
         })
         .collect();
-    let writer = std::thread::spawn(move || append(&store, EVENTS));
+    let writer = std::thread::spawn(move || add(&store, EVENTS));
     for waiter in waiters {
         timeout(PATIENCE, waiter).await.unwrap().unwrap();
     }
