@@ -25,6 +25,7 @@ const END: &[u8] = b"\r\n";
 /// An answer in chunks.
 #[derive(Debug)]
 pub(super) struct Chunks {
+    connection: Connection,
     sending: Weak<Mutex<OwnedWriteHalf>>,
     /// What there was no room for.
     rest: Mutex<VecDeque<Bytes>>,
@@ -35,13 +36,30 @@ impl Chunks {
     pub(super) fn of(connection: &Connection) -> Option<Self> {
         Some(Self {
             sending: connection.sending()?,
+            connection: connection.clone(),
             rest: Mutex::default(),
         })
     }
 
-    /// Completes once nothing is kept any more. False when the client has gone.
+    /// Completes once hyper has nothing to write: see [`Connection::flushed`].
+    pub(super) async fn may_be_written(&self) {
+        self.connection.flushed().await;
+    }
+
+    /// Completes once nothing is kept any more. False when a chunk cannot be finished, which [breaks the answer
+    /// off](Self::break_off).
     pub(super) async fn finished(&self) -> bool {
-        poll_fn(|cx| self.poll_finish(cx)).await.is_ok()
+        let is_finished = poll_fn(|cx| self.poll_finish(cx)).await.is_ok();
+        if !is_finished {
+            self.break_off();
+        }
+        is_finished
+    }
+
+    /// Closes the connection, since a chunk may be unfinished: what hyper writes at the end of an answer would be taken for
+    /// what the chunk lacks.
+    pub(super) fn break_off(&self) {
+        self.connection.cut();
     }
 
     fn poll_finish(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -62,24 +80,7 @@ impl Chunks {
         }
         Poll::Ready(Ok(()))
     }
-}
 
-impl Outlet for Chunks {
-    fn put(&self, frame: &Bytes) -> Put {
-        let size = format!("{:x}\r\n", frame.len());
-        let mut pieces = [size.as_bytes(), frame, END].map(IoSlice::new);
-        let Some(written) = self.write(pieces.as_mut_slice()) else {
-            return Put::Gone;
-        };
-        if written == size.len() + frame.len() + END.len() {
-            return Put::Passed;
-        }
-        self.keep([size.into(), frame.clone(), Bytes::from_static(END)], written);
-        Put::Kept
-    }
-}
-
-impl Chunks {
     /// Writes what there is room for, and gives how much that was; none when the socket has been closed. What an error keeps
     /// from being written is not lost: [`Self::finished`] tries again, and says whether it is for good.
     fn write(&self, mut pieces: &mut [IoSlice<'_>]) -> Option<usize> {
@@ -108,13 +109,28 @@ impl Chunks {
     }
 }
 
+impl Outlet for Chunks {
+    fn put(&self, frame: &Bytes) -> Put {
+        let size = format!("{:x}\r\n", frame.len());
+        let mut pieces = [size.as_bytes(), frame, END].map(IoSlice::new);
+        let Some(written) = self.write(pieces.as_mut_slice()) else {
+            return Put::Gone;
+        };
+        if written == size.len() + frame.len() + END.len() {
+            return Put::Passed;
+        }
+        self.keep([size.into(), frame.clone(), Bytes::from_static(END)], written);
+        Put::Kept
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use axum::http::Version;
     use tokio::{
-        io::AsyncReadExt as _,
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
         net::{TcpSocket, TcpStream},
     };
 
@@ -168,13 +184,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_has_gone_is_noticed_and_the_socket_is_not_held_open() {
-        let (socket, connection, client) = connected().await;
+    async fn an_answer_breaks_off_within_a_chunk_and_the_socket_is_not_held_open() {
+        let (mut socket, connection, client) = connected().await;
         let chunks = Arc::new(Chunks::of(&connection.of_request(Version::HTTP_11)).unwrap());
         let frame: Bytes = vec![b'x'; 1 << 20].into();
         assert_eq!(chunks.put(&frame), Put::Kept);
         drop(client);
         assert!(!chunks.finished().await);
+        let end = socket.write(b"0\r\n\r\n").await.unwrap_err();
+        assert_eq!(end.kind(), io::ErrorKind::ConnectionAborted, "{end}");
         drop(socket);
         assert_eq!(chunks.put(&frame), Put::Gone);
     }

@@ -103,10 +103,17 @@ impl Connection {
     pub(super) async fn flushed(&self) {
         let awaits = &self.shared.awaits_flush;
         awaits.store(true, Ordering::Release);
-        // hyper flushes after it has asked for more, and the flush wakes its task.
-        std::future::poll_fn(|_| match awaits.load(Ordering::Acquire) {
-            true => Poll::Pending,
-            false => Poll::Ready(()),
+        let mut is_polled = false;
+        std::future::poll_fn(|cx| {
+            if !awaits.load(Ordering::Acquire) {
+                return Poll::Ready(());
+            }
+            // hyper flushes when it has asked for more, and the flush wakes its task. But it may ask a second time before it goes
+            // to sleep, and not flush after that.
+            if !std::mem::replace(&mut is_polled, true) {
+                cx.waker().wake_by_ref();
+            }
+            Poll::Pending
         })
         .await;
     }

@@ -77,9 +77,9 @@ pub(in crate::http) fn answer(
         heartbeat: limits.heartbeat,
         frame_bytes: limits.stream_frame_bytes,
         gather: limits.stream_gather,
+        resting: None,
         past_hyper: PastHyper::of(connection, order),
         frame_came: None,
-        resting: None,
         usual_bytes: 0,
         is_greeted: is_lines,
         has_ended: false,
@@ -111,12 +111,12 @@ struct Following {
     frame_bytes: usize,
     /// How long a stream that has sent everything gathers what comes next.
     gather: Duration,
+    /// Until when it does.
+    resting: Option<Instant>,
     /// Where frames are pushed to while they come fast.
     past_hyper: Option<PastHyper>,
     /// When the last frame that is shared came.
     frame_came: Option<Instant>,
-    /// Until when it does.
-    resting: Option<Instant>,
     /// What the last frame took.
     usual_bytes: usize,
     is_greeted: bool,
@@ -173,15 +173,19 @@ impl Following {
         }
     }
 
-    /// Lets what comes fast go past hyper, until it no longer does. False when the client has gone.
+    /// Lets what comes fast go past hyper, until it no longer does. False when that breaks the answer off.
     async fn pushed(&mut self) -> bool {
         let Some(past_hyper) = self.past_hyper.as_mut().filter(|way| way.is_wanted) else {
             return true;
         };
         past_hyper.is_wanted = false;
-        past_hyper.connection.flushed().await;
+        past_hyper.chunks.may_be_written().await;
         let outlet = Arc::clone(&past_hyper.chunks);
-        self.subscription.push(outlet).await && past_hyper.chunks.finished().await
+        if self.subscription.push(outlet).await {
+            return past_hyper.chunks.finished().await;
+        }
+        past_hyper.chunks.break_off();
+        false
     }
 
     /// In silence: where it has got to, when that is news.
@@ -243,7 +247,6 @@ impl Following {
 
 /// The way past hyper.
 struct PastHyper {
-    connection: Connection,
     chunks: Arc<Chunks>,
     is_wanted: bool,
 }
@@ -251,10 +254,8 @@ struct PastHyper {
 impl PastHyper {
     /// None for a stream that has an end, and where there is no such way.
     fn of(connection: &Connection, order: Order) -> Option<Self> {
-        let goes_on = order.follow && order.limit.is_none();
-        let chunks = Chunks::of(connection).filter(|_| goes_on)?;
+        let chunks = Chunks::of(connection).filter(|_| order.follow)?;
         Some(Self {
-            connection: connection.clone(),
             chunks: Arc::new(chunks),
             is_wanted: false,
         })
