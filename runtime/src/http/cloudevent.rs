@@ -142,9 +142,9 @@ impl<'a> CloudEvent<'a> {
         out.push(b'}');
     }
 
-    /// Unique across logs and types: log id, type, aggregate id and version.
+    /// Unique across logs and types: half of the log id, type, aggregate id and version.
     fn write_id(&self, log: LogIdentity, out: &mut Vec<u8>) {
-        push_hex(&log.log_id.0, out);
+        push_hex(log.log_id.half(), out);
         out.push(b'/');
         out.extend_from_slice(self.key.aggregate_type.as_str().as_bytes());
         out.push(b'/');

@@ -43,7 +43,7 @@ pub(super) fn write(
     let time = time.and_then(|time| jiff::Timestamp::from_millisecond(time).ok());
     let event = CloudEvent {
         specversion: "1.0",
-        id: format!("{}/{aggregate_type}/{id}/{version}", identity.log_id),
+        id: format!("{}/{aggregate_type}/{id}/{version}", hex(identity.log_id.half())),
         source: format!("/v1/aggregates/{aggregate_type}"),
         subject: id,
         event_type: event.event_type.as_str(),
