@@ -40,6 +40,11 @@ impl Frames {
         mut frame: impl FnMut(Frame) -> io::Result<()>,
     ) -> io::Result<()> {
         while !content.is_empty() {
+            if let Some((position, used)) = self.event(content) {
+                frame(Frame::Event(position))?;
+                content = &content[used..];
+                continue;
+            }
             let Some(end) = memchr::memchr(b'\n', content) else {
                 self.keep(content);
                 break;
@@ -60,6 +65,24 @@ impl Frames {
             content = &content[end + 1..];
         }
         Ok(())
+    }
+
+    /// An event that is all there, as nearly all are: its position, and how long it is.
+    fn event(&mut self, content: &[u8]) -> Option<(Position, usize)> {
+        if self.is_within() {
+            return None;
+        }
+        let rest = content.strip_prefix(b"id: ")?;
+        let (position, digits) = self.places.known(rest)?;
+        let data = rest.get(digits..)?.strip_prefix(b"\ndata: ")?;
+        let end = memchr::memchr(b'\n', data)?;
+        let after = data.get(end + 1..)?.strip_prefix(b"\n")?;
+        Some((Position(position), content.len() - after.len()))
+    }
+
+    /// Whether a part of a frame has been taken, and the rest is to come.
+    fn is_within(&self) -> bool {
+        !self.line.is_empty() || self.id.is_some() || self.has_data || !self.name.is_empty()
     }
 
     fn keep(&mut self, part: &[u8]) {

@@ -29,7 +29,7 @@ pub use places::Places;
 use reader::Reader;
 
 /// How often every socket is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// A read takes as much as this.
 const READ_BYTES: usize = 256 * 1024;
 

@@ -17,9 +17,8 @@ impl Places {
     /// # Errors
     /// When it is none.
     pub fn read(&mut self, cursor: &[u8]) -> io::Result<u64> {
-        if !self.beginning.is_empty()
-            && let Some(digits) = cursor.strip_prefix(self.beginning.as_slice())
-            && let Some(position) = number(digits)
+        if let Some((position, digits)) = self.known(cursor)
+            && digits == cursor.len()
         {
             return Ok(position);
         }
@@ -29,20 +28,34 @@ impl Places {
         self.beginning = cursor[..cursor.len() - digits].to_vec();
         Ok(read.position.0)
     }
+
+    /// The position in the cursor that a text begins with, and how long that cursor is; none when it is not of the log
+    /// that was read last.
+    pub fn known(&self, text: &[u8]) -> Option<(u64, usize)> {
+        if self.beginning.is_empty() {
+            return None;
+        }
+        let digits = text.strip_prefix(self.beginning.as_slice())?;
+        let (position, length) = number(digits)?;
+        Some((position, self.beginning.len() + length))
+    }
 }
 
-fn number(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || digits.len() > 16 || digits.len() > 1 && digits[0] == b'0' {
-        return None;
-    }
-    digits.iter().try_fold(0, |number, digit| {
-        let value = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
+/// The number that a text begins with, and how many digits it has.
+fn number(text: &[u8]) -> Option<(u64, usize)> {
+    let mut number = 0;
+    let mut length = 0;
+    for byte in text {
+        let value = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            _ => break,
         };
-        Some((number << 4) | u64::from(value))
-    })
+        number = (number << 4) | u64::from(value);
+        length += 1;
+    }
+    let is_one = length > 0 && length <= 16 && (length == 1 || text[0] != b'0');
+    is_one.then_some((number, length))
 }
 
 #[cfg(test)]
