@@ -137,11 +137,96 @@ fn numbers_and_names_are_told_in_words() {
             "`webhook.timeout_ms`: found integer `-1` where a whole number from 1 to 120000 should stand",
         ),
         (json!({ "webhook": {} }), "`webhook`: the member `url` is missing"),
+        (
+            json!({ "webhook": { "url": "https://a.example/", "requests": 5_000_000_000_u64 } }),
+            "`webhook.requests` is 5000000000; it must be from 1 to 64",
+        ),
+        (
+            json!({ "start": { "before": "x" } }),
+            "`start.before`: `before` is no member; the members are `after` or `time`",
+        ),
+        (
+            json!({ "start": {} }),
+            "`start` names neither a cursor nor a time",
+        ),
+        (
+            json!({ "start": 7 }),
+            "`start`: found integer `7` where `\"beginning\"`, `\"now\"`, or an object with `after` or `time` should stand",
+        ),
     ] {
         let problem = put(&server, &body).problem(400, "malformed-request");
         let detail = problem["detail"].as_str().unwrap();
         assert!(detail.contains(says), "{body}: {problem}");
     }
+}
+
+#[test]
+fn a_start_that_says_two_things_is_refused() {
+    let server = server();
+    let twice = br#"{"start":{"after":"2a","after":"2b"}}"#;
+    let headers = [("content-type", "application/json")];
+    for (method, path) in [
+        ("PUT", "/v1/consumers/there"),
+        ("POST", "/v1/consumers/there/reset"),
+    ] {
+        let problem = server
+            .request(method, path, &headers, twice)
+            .problem(400, "malformed-request");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("the member `after` is there twice"), "{problem}");
+    }
+}
+
+#[test]
+fn a_problem_shows_the_beginning_of_what_was_sent() {
+    let server = server();
+    let long = "\u{1}x".repeat(100_000);
+    for body in [
+        json!({ "leases": long }),
+        json!({ "leases": [], long.as_str(): 1 }),
+        json!({ "leases": [long] }),
+    ] {
+        let answer = server.post("/v1/consumers/there/ack", &[], &body);
+        assert_eq!(answer.status, 400);
+        assert!(answer.text().len() < 3_000, "{}", answer.text().len());
+    }
+}
+
+#[test]
+fn a_query_is_read_as_strictly() {
+    let server = server();
+    for (path, says) in [
+        (
+            "stream?max=5000000000",
+            "`max` is `5000000000`; it must be a whole number from 1 to 1000",
+        ),
+        (
+            "stream?max=-1",
+            "`max` is `-1`; it must be a whole number from 1 to 1000",
+        ),
+        (
+            "parked?after_version=3",
+            "`after_type` and `after_id` belong together, and `after_version` to both",
+        ),
+    ] {
+        let path = format!("/v1/consumers/there/{path}");
+        let problem = server
+            .request("GET", &path, &[("accept", "*/*")], b"")
+            .problem(400, "malformed-request");
+        assert!(problem["detail"].as_str().unwrap().contains(says), "{problem}");
+    }
+}
+
+#[test]
+fn a_filter_is_the_same_whatever_the_order_of_its_names() {
+    let server = server();
+    let filter = |types: Value, event_types: Value| json!({ "filter": { "types": types, "event_types": event_types } });
+    let first = put(&server, &filter(json!(["b", "a"]), json!(["y", "x"]))).ok();
+    assert_eq!(first["filter"]["types"], json!(["a", "b"]));
+    let same = put(&server, &filter(json!(["a", "b", "a"]), json!(["x", "y"]))).ok();
+    assert_eq!(same["changed_at"], first["changed_at"]);
+    let other = put(&server, &filter(json!(["a"]), json!(["x", "y"]))).ok();
+    assert_ne!(other["changed_at"], first["changed_at"]);
 }
 
 #[test]

@@ -12,9 +12,10 @@ use crate::{
 use super::{
     app::{App, Running},
     cloudevent::rfc3339,
-    feed::{check_filter, parsed, place, time_of},
+    feed::{checked_filter, parsed, time_of},
     objects::or_null,
     problem::Problem,
+    start_body::StartBody,
     webhook_body::{self, WebhookBody},
     whole::Whole,
 };
@@ -25,7 +26,7 @@ use super::{
 pub(super) struct DefinitionBody {
     #[serde(deserialize_with = "or_null")]
     filter: FilterBody,
-    start: Option<Value>,
+    start: Option<StartBody>,
     batch: Option<Whole<1, { most::BATCH as u64 }>>,
     ack_deadline_ms: Option<Whole<1, { most::ACK_DEADLINE_MS }>>,
     #[serde(deserialize_with = "or_null")]
@@ -64,7 +65,7 @@ type Pause = Whole<0, { most::PAUSE_MS }>;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ResetBody {
-    pub(super) start: Value,
+    pub(super) start: StartBody,
 }
 
 impl DefinitionBody {
@@ -76,13 +77,13 @@ impl DefinitionBody {
     ) -> Result<(Definition, Start, Option<Secret>), Problem> {
         let usual = Definition::default();
         let start = match self.start {
-            Some(start) => start_of(&start, running).await?,
+            Some(start) => start.into_start(running).await?,
             None => Start::Beginning,
         };
         let ack_deadline_ms = self.ack_deadline_ms.map_or(usual.ack_deadline_ms, u64::from);
         let (webhook, secret) = match self.webhook {
             Some(webhook) => {
-                let (webhook, secret) = webhook.into_webhook(running, ack_deadline_ms)?;
+                let (webhook, secret) = webhook.into_webhook(app, running, ack_deadline_ms)?;
                 (Some(webhook), secret)
             }
             None => (None, None),
@@ -119,8 +120,7 @@ impl FilterBody {
                 .transpose()?,
             include_system: self.include_system,
         };
-        check_filter(&filter, app.limits())?;
-        Ok(filter)
+        checked_filter(filter, app.limits())
     }
 }
 
@@ -138,7 +138,8 @@ impl RetryBody {
     }
 }
 
-fn time(name: &str, text: &str) -> Result<Millis, Problem> {
+/// A time of a body, under its name there.
+pub(super) fn time(name: &str, text: &str) -> Result<Millis, Problem> {
     time_of(name, text, "write it like `2026-11-21T08:30:00Z`")
 }
 
@@ -153,30 +154,6 @@ fn ordering_of(text: &str) -> Result<Order, Problem> {
                 "use `aggregate`, or `none` when events need not wait for each other",
             ))
         }
-    }
-}
-
-const STARTS: &str =
-    "use `\"beginning\"`, `\"now\"`, `{\"after\": \"<cursor>\"}` or `{\"time\": \"2026-01-01T00:00:00Z\"}`";
-
-/// Where to begin: one of four ways, and one only.
-pub(super) async fn start_of(start: &Value, running: &Running) -> Result<Start, Problem> {
-    let wrong = |detail: String| Problem::malformed(detail, STARTS);
-    match start {
-        Value::String(word) if word == "beginning" => Ok(Start::Beginning),
-        Value::String(word) if word == "now" => Ok(Start::Now),
-        Value::Object(members) => {
-            let text = |name: &str| members.get(name).and_then(Value::as_str);
-            match (text("after"), text("time"), members.len()) {
-                (Some(cursor), None, 1) => Ok(Start::After(place(running, cursor).await?)),
-                (None, Some(text), 1) => Ok(Start::Time(self::time("start.time", text)?)),
-                (Some(_), Some(_), _) => Err(wrong(
-                    "`start` names both a cursor and a time, which may contradict each other".to_owned(),
-                )),
-                _ => Err(wrong(format!("`start` is {}", shown(&start.to_string())))),
-            }
-        }
-        other => Err(wrong(format!("`start` is {}", shown(&other.to_string())))),
     }
 }
 

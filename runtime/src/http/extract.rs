@@ -110,11 +110,14 @@ pub(super) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
 /// words.
 fn wrong_parameter(problem: &str, encoded: &str) -> (String, String) {
     let openapi = || "GET /openapi.json lists the parameters of each path".to_owned();
-    // First, since such a name may have a colon itself.
-    if let Some((_, unknown)) = problem.split_once("unknown field `") {
+    let (name, rest) = problem.split_once(": ").unwrap_or(("", problem));
+    let found = found_in(encoded, name);
+    // A name that is not known may have a colon itself, and a value may have these words.
+    let is_value = rest.starts_with(&format!("unknown variant `{found}`"));
+    if let Some((_, unknown)) = problem.split_once("unknown field `").filter(|_| !is_value) {
         return unknown_parameter(unknown);
     }
-    let (name, problem) = problem.split_once(": ").unwrap_or(("", problem));
+    let problem = rest;
     if let Some(twice) = problem.strip_prefix("duplicate field ") {
         return (
             format!("the parameter {twice} is there twice"),
@@ -123,19 +126,16 @@ fn wrong_parameter(problem: &str, encoded: &str) -> (String, String) {
     }
     let expected = match problem {
         "provided string was not `true` or `false`" => "`true` or `false`",
-        // All that is left to read as a number is one without a sign.
-        _ if problem.contains("invalid digit")
-            || problem.contains("integer")
-            || problem.contains("number") =>
-        {
+        // All that is left to read as a number is one without a sign, of 64 bits.
+        "invalid digit found in string" | "cannot parse integer from empty string" => {
             "a whole number of at least 0, in digits alone"
         }
-        _ => match problem.split_once(", expected ") {
+        "number too large to fit in target type" => "a whole number of at most 18446744073709551615",
+        _ => match problem.rsplit_once(", expected ") {
             Some((_, expected)) => expected.strip_prefix("one of ").unwrap_or(expected),
             None => return (format!("the query `{}`: {problem}", shown(encoded)), openapi()),
         },
     };
-    let found = found_in(encoded, name);
     (
         format!("`{name}` is `{}`, where {expected} should stand", shown(&found)),
         format!("write {expected}"),
@@ -327,8 +327,23 @@ mod tests {
             ),
             (
                 "from=99999999999999999999",
-                &*format!("`from` is `99999999999999999999`, where {number} should stand"),
-                number,
+                "`from` is `99999999999999999999`, where a whole number of at most 18446744073709551615 should stand",
+                "at most 18446744073709551615",
+            ),
+            (
+                "order=number",
+                "`order` is `number`, where `first` or `last` should stand",
+                "`first` or `last`",
+            ),
+            (
+                "order=unknown%20field%20`x`",
+                "`order` is `unknown field `x``, where `first` or `last` should stand",
+                "`first` or `last`",
+            ),
+            (
+                "order=,%20expected%20peace",
+                "`order` is `, expected peace`, where `first` or `last` should stand",
+                "`first` or `last`",
             ),
             (
                 "follow=yes",

@@ -3,7 +3,7 @@
 use axum::{body::Body, http::HeaderMap};
 use serde::de::DeserializeOwned;
 
-use crate::vocabulary::json_problem;
+use crate::vocabulary::{json_problem, shown};
 
 use super::{
     app::App,
@@ -48,7 +48,7 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     let mut json = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(Objects(&mut json)).map_err(|error| {
         let problem = json_problem(error.inner(), body);
-        let member = format!("`{}`", error.path());
+        let member = format!("`{}`", shown(&error.path().to_string()));
         let is_named = !error.inner().is_data() || member == "`.`" || problem.contains(&member);
         if is_named {
             problem

@@ -24,6 +24,7 @@ mod problem;
 mod protocol;
 mod routes;
 mod serve;
+mod start_body;
 mod streams;
 mod webhook_body;
 mod whole;

@@ -4,12 +4,17 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    consumers::{Mode, NotASecret, Secret, Webhook},
+    consumers::{ConsumerError, Mode, NotASecret, OutOfBounds, Secret, Webhook},
     vocabulary::{ConsumerName, Millis, shown},
     webhooks::{Refused, Standing, State},
 };
 
-use super::{app::Running, cloudevent::rfc3339, problem::Problem, whole::Whole};
+use super::{
+    app::{App, Running},
+    cloudevent::rfc3339,
+    problem::Problem,
+    whole::Whole,
+};
 
 /// `webhook` in the body of `PUT /v1/consumers/{name}`. What is left out has its default.
 #[derive(Debug, Deserialize)]
@@ -26,7 +31,6 @@ pub(super) struct WebhookBody {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SecretBody {
-    #[serde(default)]
     secret: Option<String>,
 }
 
@@ -34,10 +38,22 @@ impl WebhookBody {
     /// The webhook, if it may be sent to, and the secret that was given for it.
     pub(super) fn into_webhook(
         self,
+        app: &App,
         running: &Running,
         ack_deadline_ms: Millis,
     ) -> Result<(Webhook, Option<Secret>), Problem> {
         let usual = Webhook::to(&self.url).within(ack_deadline_ms);
+        let most = app.limits().webhook_requests as u64;
+        if let Some(found) = self.requests.map(u64::from).filter(|found| *found > most) {
+            // What does not fit into a webhook is named here, as it was.
+            let bounds = OutOfBounds {
+                name: "webhook.requests",
+                found,
+                least: 1,
+                most,
+            };
+            return Err(ConsumerError::from(bounds).into());
+        }
         let webhook = Webhook {
             mode: self.mode.as_deref().map_or(Ok(usual.mode), mode_of)?,
             timeout_ms: self.timeout_ms.map_or(usual.timeout_ms, u64::from),

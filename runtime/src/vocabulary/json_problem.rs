@@ -1,8 +1,12 @@
 //! What is wrong with a text that should be JSON, for its author and not for the reader's: what stands where, and what
 //! should stand there instead.
 
-/// As much of the text is shown as this, in characters.
-const SHOWN_CHARS: usize = 24;
+use std::borrow::Cow;
+
+use super::shown::SHOWN_CHARS;
+
+/// As much of a word within the text is shown as this, in characters.
+const WORD_CHARS: usize = 24;
 
 /// Says in words why serde_json could not read `text`.
 #[must_use]
@@ -60,27 +64,38 @@ fn mismatch(problem: &str, place: &str) -> String {
     if let Some(member) = problem.strip_prefix("duplicate field ") {
         return format!("the member {member} is there twice ({place})");
     }
-    if let Some(unknown) = problem.strip_prefix("unknown field ") {
-        return match unknown.split_once(", expected ") {
+    if let Some(unknown) = problem.strip_prefix("unknown field `") {
+        // The name is the sender's, the members are ours.
+        return match unknown.rsplit_once("`, expected ") {
             Some((found, members)) => {
+                let found = super::shown(found);
                 let members = members.strip_prefix("one of ").unwrap_or(members);
-                format!("{found} is no member; the members are {members} ({place})")
+                format!("`{found}` is no member; the members are {members} ({place})")
             }
             None => {
-                let found = unknown.strip_suffix(", there are no fields").unwrap_or(unknown);
-                format!("{found} is no member, of which there are none ({place})")
+                let found = unknown.strip_suffix("`, there are no fields").unwrap_or(unknown);
+                let found = super::shown(found);
+                format!("`{found}` is no member, of which there are none ({place})")
             }
         };
     }
     let found = problem
         .strip_prefix("invalid type: ")
         .or_else(|| problem.strip_prefix("invalid value: "));
-    match found.and_then(|found| found.split_once(", expected ")) {
+    match found.and_then(|found| found.rsplit_once(", expected ")) {
         Some((found, expected)) => {
-            let (found, expected) = (in_words(found), in_words(expected));
+            let (found, expected) = (begun(in_words(found)), in_words(expected));
             format!("found {found} where {expected} should stand ({place})")
         }
-        None => format!("{problem} ({place})"),
+        None => format!("{} ({place})", begun(problem)),
+    }
+}
+
+/// As much of it as is shown; what of it was sent has its escapes already.
+fn begun(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()).into(),
+        None => text.into(),
     }
 }
 
@@ -140,10 +155,10 @@ fn begin_of_word(text: &[u8], at: usize) -> usize {
 
 /// The beginning of what stands there: a word, or one sign.
 fn shown(rest: &[u8]) -> String {
-    let first = rest.get(..4 * SHOWN_CHARS).unwrap_or(rest);
+    let first = rest.get(..4 * WORD_CHARS).unwrap_or(rest);
     let text = String::from_utf8_lossy(first);
     let is_word = |letter: &char| letter.is_alphanumeric() || matches!(letter, '_' | '-' | '.');
-    let word: String = text.chars().take_while(is_word).take(SHOWN_CHARS).collect();
+    let word: String = text.chars().take_while(is_word).take(WORD_CHARS).collect();
     match text.chars().next() {
         None => "the end".to_owned(),
         Some(_) if !word.is_empty() => format!("`{word}`"),
@@ -260,9 +275,23 @@ mod tests {
                 "found a list where a whole number from 0 to 255 should stand (at byte 5)",
             ),
             ("7", "found integer `7` where an object should stand (at byte 1)"),
+            (
+                "{\"`, expected \\n\":7}",
+                "``, expected \\n` is no member; the members are `a` or `b` (at byte 17)",
+            ),
+            (
+                "{\"a\":\", expected u8\"}",
+                "found string \", expected u8\" where a whole number from 0 to 255 should stand (at byte 20)",
+            ),
         ] {
             let error = serde_json::from_str::<Pair>(text).unwrap_err();
             assert_eq!(json_problem(&error, text.as_bytes()), told, "{text}");
+        }
+        let long = "é".repeat(100_000);
+        for text in [format!("{{\"{long}\":7}}"), format!("{{\"a\":\"{long}\"}}")] {
+            let error = serde_json::from_str::<Pair>(&text).unwrap_err();
+            let told = json_problem(&error, text.as_bytes());
+            assert!(told.contains("éé") && told.chars().count() < 250, "{told}");
         }
     }
 }

@@ -36,8 +36,7 @@ impl Criteria<'_> {
             until: time("until", self.until)?,
             include_system: self.include_system,
         };
-        check_filter(&filter, limits)?;
-        Ok(filter)
+        checked_filter(filter, limits)
     }
 }
 
@@ -70,8 +69,21 @@ pub(in crate::http) fn time_of(name: &str, text: &str, fix: &str) -> Result<Mill
     })
 }
 
-/// Checks that a filter is within the limits and can let anything through.
-pub(in crate::http) fn check_filter(filter: &FeedFilter, limits: &Limits) -> Result<(), Problem> {
+/// A filter that is within the limits and can let anything through, with its names as all have them who mean the same: each
+/// once, in one order.
+pub(in crate::http) fn checked_filter(
+    mut filter: FeedFilter,
+    limits: &Limits,
+) -> Result<FeedFilter, Problem> {
+    check_filter(&filter, limits)?;
+    filter.aggregate_types.sort_unstable();
+    filter.aggregate_types.dedup();
+    filter.event_types.sort_unstable();
+    filter.event_types.dedup();
+    Ok(filter)
+}
+
+fn check_filter(filter: &FeedFilter, limits: &Limits) -> Result<(), Problem> {
     let types = filter.aggregate_types.iter().map(|name| name.as_str());
     let types = types.chain(filter.event_types.iter().map(|name| name.as_str()));
     let names = filter.aggregate_types.len() + filter.event_types.len();
@@ -156,6 +168,11 @@ mod tests {
             (Some("a/"), Some("anna"), true)
         );
         assert_eq!((filter.since, filter.until), (Some(1_000), Some(2_000)));
+        let criteria = Criteria {
+            types: Some("order,account,order"),
+            ..criteria
+        };
+        assert_eq!(criteria.filter(&Limits::default()).unwrap(), filter);
         let nothing = Criteria::default().filter(&Limits::default()).unwrap();
         assert_eq!(nothing, FeedFilter::default());
     }

@@ -8,7 +8,7 @@ mod place;
 mod stream;
 mod waiting;
 
-pub(super) use criteria::{Criteria, check_filter, parsed, time_of};
+pub(super) use criteria::{Criteria, checked_filter, parsed, time_of};
 pub(super) use form::{Form, last_event_id};
 pub(super) use page::{CAUGHT_UP, PageAnswer, next_target};
 pub(super) use place::{cursor, place, start};

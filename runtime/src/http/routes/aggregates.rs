@@ -78,7 +78,7 @@ pub(super) async fn of_type(
         return Err(unknown_type(aggregate_type.as_str()));
     }
     let after = page.after.map(|id| id.parse()).transpose()?;
-    let limit = super::page_limit(&app, page.limit)?;
+    let limit = super::page_limit(&app, page.limit.as_deref())?;
     Wait::over(wait, &running).await?;
     let (store, of_type) = (running.store.clone(), aggregate_type.clone());
     let mut found = super::blocking(move || store.aggregates(&of_type, after.as_ref(), limit + 1)).await??;

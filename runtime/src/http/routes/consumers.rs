@@ -69,7 +69,7 @@ pub(super) async fn all(
 ) -> Result<Response, Problem> {
     negotiate(&headers, &["application/json"])?;
     let after: Option<ConsumerName> = page.after.map(|name| name.parse()).transpose()?;
-    let limit = super::limit_within(PAGE, page.limit)?;
+    let limit = super::limit_within(PAGE, page.limit.as_deref())?;
     let mut names = running.consumers.names_after(after.as_ref(), limit + 1);
     let more = names.len() > limit;
     names.truncate(limit);
@@ -190,7 +190,7 @@ pub(super) async fn reset(
 ) -> Result<Response, Problem> {
     let name: ConsumerName = path.parse("name")?;
     let body: ResetBody = RESET.read(&app, &headers, body).await?;
-    let start = consumer_body::start_of(&body.start, &running).await?;
+    let start = body.start.into_start(&running).await?;
     let (consumers, named) = (running.consumers.clone(), name.clone());
     super::blocking(move || consumers.reset(&named, start)).await??;
     respond(StatusCode::OK, running, name).await

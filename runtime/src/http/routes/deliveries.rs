@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::{
     consumers::{ConsumerError, Delivered, Fetch, LeaseId, Refusal, Settled, most},
-    vocabulary::{ConsumerName, IdempotencyKey, Millis},
+    vocabulary::{ConsumerName, IdempotencyKey, Millis, shown},
 };
 
 use super::super::{
@@ -79,7 +79,7 @@ pub(super) async fn fetch(
     let body: FetchBody = FETCH.read(&app, &headers, body).await?;
     let fetch = Fetch {
         member: member(body.member)?,
-        most: batch(body.max.map(Whole::short))?,
+        most: body.max.map(|most| batch(most.into())).transpose()?,
         wait: wait(&app, body.wait_ms.unwrap_or(0))?,
     };
     running.consumers.check_known(&name)?;
@@ -130,15 +130,27 @@ fn member(asked: Option<String>) -> Result<String, Problem> {
     }
 }
 
-fn batch(asked: Option<u32>) -> Result<Option<usize>, Problem> {
-    match asked {
-        Some(found) if !(1..=most::BATCH).contains(&found) => Err(Problem::malformed(
-            format!("`max` is {found}; it must be from 1 to {}", most::BATCH),
-            "ask for as many as that",
-        )
-        .with("limit", most::BATCH)),
-        found => Ok(found.map(|found| found as usize)),
-    }
+fn batch(asked: u64) -> Result<usize, Problem> {
+    let most = usize::try_from(asked).ok();
+    let within = most.filter(|most| (1..=most::BATCH as usize).contains(most));
+    within.ok_or_else(|| no_batch(&asked.to_string()))
+}
+
+/// The same as text.
+fn batch_of(asked: &str) -> Result<usize, Problem> {
+    let within = super::whole(asked).and_then(|most| batch(most as u64).ok());
+    within.ok_or_else(|| no_batch(&format!("`{}`", shown(asked))))
+}
+
+fn no_batch(found: &str) -> Problem {
+    Problem::malformed(
+        format!(
+            "`max` is {found}; it must be a whole number from 1 to {}",
+            most::BATCH
+        ),
+        "ask for as many as that",
+    )
+    .with("limit", most::BATCH)
 }
 
 fn wait(app: &App, asked: Millis) -> Result<Duration, Problem> {
@@ -277,7 +289,7 @@ fn render(settled: &Settled, done: &str) -> Result<Response, Problem> {
 #[serde(deny_unknown_fields)]
 pub(super) struct StreamQuery {
     member: Option<String>,
-    max: Option<u32>,
+    max: Option<String>,
     wait_for: Option<String>,
     timeout: Option<String>,
 }
@@ -297,7 +309,7 @@ pub(super) async fn stream(
     let wait = Wait::of(&running, app.limits(), wait_for, timeout)?;
     let fetch = Fetch {
         member: member(query.member)?,
-        most: batch(query.max)?,
+        most: query.max.as_deref().map(batch_of).transpose()?,
         wait: app.limits().heartbeat,
     };
     // An unknown consumer is a problem, not a stream that ends.

@@ -158,19 +158,19 @@ pub(super) async fn blocking<T: Send + 'static>(
 }
 
 /// The page size asked for, within the limit.
-fn page_limit(app: &App, asked: Option<impl AsRef<str>>) -> Result<usize, Problem> {
+fn page_limit(app: &App, asked: Option<&str>) -> Result<usize, Problem> {
     limit_within(app.limits().page_events, asked)
 }
 
 /// The same, within another one.
-fn limit_within(max: usize, asked: Option<impl AsRef<str>>) -> Result<usize, Problem> {
+fn limit_within(max: usize, asked: Option<&str>) -> Result<usize, Problem> {
     let Some(asked) = asked else {
         return Ok(max);
     };
-    match whole(asked.as_ref()) {
+    match whole(asked) {
         Some(limit) if (1..=max).contains(&limit) => Ok(limit),
         _ => {
-            let found = shown(asked.as_ref());
+            let found = shown(asked);
             Err(Problem::malformed(
                 format!("`limit={found}` is not a whole number from 1 to {max}"),
                 format!("ask for 1 to {max} at a time and follow the `next` link"),

@@ -65,15 +65,15 @@ pub(super) async fn lanes(
             let key = AggregateKey::new(aggregate_type.parse()?, id.parse()?);
             Some(LaneKey::of(key, page.after_version.map(Version)))
         }
-        (None, None) => None,
+        (None, None) if page.after_version.is_none() => None,
         _ => {
             return Err(Problem::malformed(
-                "`after_type` and `after_id` belong together",
+                "`after_type` and `after_id` belong together, and `after_version` to both",
                 "follow the `next` link",
             ));
         }
     };
-    let limit = super::page_limit(&app, page.limit)?;
+    let limit = super::page_limit(&app, page.limit.as_deref())?;
     running.consumers.check_known(&name)?;
     Wait::over(wait, &running).await?;
     let mut lanes = running.consumers.parked(&name, after.as_ref(), limit + 1)?;
@@ -133,7 +133,7 @@ pub(super) async fn events(
     let name: ConsumerName = path.parse("name")?;
     let key = path.aggregate()?;
     negotiate(&headers, &[JSON])?;
-    let limit = super::page_limit(&app, page.limit)?;
+    let limit = super::page_limit(&app, page.limit.as_deref())?;
     let (wait_for, timeout) = (page.wait_for.as_deref(), page.timeout.as_deref());
     let wait = Wait::of(&running, app.limits(), wait_for, timeout)?;
     running.consumers.check_known(&name)?;
