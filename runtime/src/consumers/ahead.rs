@@ -41,11 +41,11 @@ impl Consumers {
     ) -> Result<bool, ConsumerError> {
         let _reading = consumer.reading.lock().await;
         let reads = {
-            let state = consumer.lock();
+            let mut state = consumer.lock();
             if state.described.paused || state.progress.room() == 0 {
                 return Ok(false);
             }
-            let reads = self.wanted(&state, most, last);
+            let reads = self.wanted(&mut state, most, last);
             if reads.feed.is_none() && reads.replays.is_empty() {
                 // Somebody else may take it before it is leased: then there is another look.
                 return Ok(state.progress.is_ready());
@@ -73,8 +73,8 @@ impl Consumers {
 
     /// What a fetch of so many wants to be read. The feed and the replays are each read on while too little of theirs is
     /// ready, so that neither waits for the other.
-    fn wanted(&self, state: &State, most: Option<usize>, last: Position) -> Reads {
-        let progress = &state.progress;
+    fn wanted(&self, state: &mut State, most: Option<usize>, last: Position) -> Reads {
+        let progress = &mut state.progress;
         let most = most_of(most, progress);
         let feed = progress.wants_more().filter(|(scanned, _)| *scanned < last);
         let feed = feed.filter(|_| progress.is_short_of(false, most));

@@ -8,21 +8,20 @@ use crate::{
 use super::{
     error::ConsumerError,
     journal::{Change, Skipped},
-    progress::{LaneKey, Parked, ParkedEvents, ParkedRefused, Upto},
+    progress::{LaneKey, ParkedEvents, ParkedRefused, ParkedSummary, Skip},
     service::Consumers,
     status::aggregates_of,
 };
 
 /// Events of a parked aggregate that are counted at a time.
 const COUNT_EVENTS: usize = 1_000;
-
 /// Parked events of one aggregate, or one event where each is by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParkedLane {
     /// Whose.
     pub lane: LaneKey,
     /// Since when, why, and how many.
-    pub parked: Parked,
+    pub parked: ParkedSummary,
 }
 
 /// Parked events, in order.
@@ -49,13 +48,10 @@ impl Consumers {
     ) -> Result<Vec<ParkedLane>, ConsumerError> {
         let consumer = self.find(name)?;
         let state = consumer.lock();
-        let later = state
-            .progress
-            .parked()
-            .filter(|(lane, _)| after.is_none_or(|after| *lane > after));
+        let later = state.progress.parked_after(after);
         let lanes = later.take(most).map(|(lane, parked)| ParkedLane {
             lane: lane.clone(),
-            parked: parked.clone(),
+            parked: parked.summary(),
         });
         Ok(lanes.collect())
     }
@@ -78,7 +74,7 @@ impl Consumers {
                 .progress
                 .parked_lane(lane)
                 .map_err(|refused| refuse(lane, refused))?;
-            (parked.clone(), state.progress.parked_events(parked))
+            (parked.summary(), state.progress.parked_events(parked))
         };
         let first = from.map_or(which.first(), |from| from.max(which.first()));
         let page = PageLimit {
@@ -132,7 +128,8 @@ impl Consumers {
     }
 
     /// Leaves out parked events of an aggregate for good: all, or those up to a version, and gives how many. The reason
-    /// becomes part of the consumer's own history, unless there is nothing to leave out. It blocks; [`Self::written_down`] completes once it cannot be forgotten any more.
+    /// becomes part of the consumer's own history, unless there is nothing to leave out. It blocks; [`Self::written_down`]
+    /// completes once it cannot be forgotten any more.
     ///
     /// # Errors
     /// [`ConsumerError`].
@@ -152,31 +149,40 @@ impl Consumers {
                 .parked_lane(lane)
                 .map_err(|refused| refuse(lane, refused))?;
             let which = state.progress.parked_events(parked);
-            (parked.clone(), which, state.described.clone())
+            (parked.summary(), which, state.described.clone())
         };
         if parked.replaying {
             return Err(refuse(lane, ParkedRefused::Replaying));
         }
-        let upto = match through {
-            Some(version) if version < which.first() => return Ok(0),
-            Some(version) => Some(self.count_parked(lane, &which, version)?),
-            None => None,
+        let events = match through {
+            Some(version) => match self.count_parked(lane, &which, version)? {
+                0 => return Ok(0),
+                events => events,
+            },
+            None => parked.count,
         };
+        // What is parked while this is being recorded is none of it.
+        let through = through.unwrap_or(which.last()).min(which.last());
         let skipped = Skipped {
             aggregate: lane.aggregate.clone(),
             from: which.first(),
-            through,
+            through: Some(through),
             reason,
         };
         self.record_with(name, Change::Skipped, &described, Some(skipped))?;
+        let skip = Skip {
+            which,
+            through,
+            events,
+        };
         let mut state = consumer.lock();
-        let done = state.progress.skip(lane, upto);
+        let done = state.progress.skip(lane, &skip);
         done.map_err(|refused| refuse(lane, refused))?;
         state.changed();
         drop(state);
         consumer.wake();
         self.keep(&consumer);
-        Ok(upto.map_or(parked.count, |upto| upto.events))
+        Ok(events)
     }
 
     /// Completes once everything that happened to a consumer so far is written down.
@@ -196,7 +202,7 @@ impl Consumers {
         lane: &LaneKey,
         parked: &ParkedEvents,
         through: Version,
-    ) -> Result<Upto, ReadError> {
+    ) -> Result<u64, ReadError> {
         let page = PageLimit {
             events: COUNT_EVENTS,
             bytes: self.limits.page_bytes,
@@ -215,10 +221,7 @@ impl Consumers {
                 .filter(|event| event.version <= through && parked.have(event));
             events += counted.count() as u64;
         }
-        Ok(Upto {
-            version: through,
-            events,
-        })
+        Ok(events)
     }
 }
 

@@ -18,6 +18,7 @@ use crate::{
 mod answers;
 mod deliveries;
 mod filters;
+mod gaps;
 mod replays;
 mod steps;
 mod world;

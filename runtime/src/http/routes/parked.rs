@@ -102,7 +102,7 @@ fn document(parked: &ParkedLane) -> Value {
         "type": lane.aggregate.aggregate_type.as_str(),
         "id": lane.aggregate.aggregate_id.as_str(),
         "alone": lane.alone.map(|version| version.0),
-        "first_version": parked.first().0,
+        "first_version": parked.first.0,
         "events": parked.count,
         "attempts": parked.attempts,
         "last_error": parked.error,

@@ -175,8 +175,14 @@ impl World {
     pub(super) fn skip(&mut self, which: usize) {
         let Some(lane) = self.lane(which) else { return };
         let parked = self.progress.parked_lane(&lane).cloned().unwrap();
+        let events = self.progress.parked_events(&parked);
+        let all = Skip {
+            through: events.last(),
+            events: parked.count,
+            which: events,
+        };
         if parked.replaying {
-            assert_eq!(self.progress.skip(&lane, None), Err(ParkedRefused::Replaying));
+            assert_eq!(self.progress.skip(&lane, &all), Err(ParkedRefused::Replaying));
             return;
         }
         let of_lane: Vec<Position> = self
@@ -191,8 +197,15 @@ impl World {
             .filter(|_| which == 0 && of_lane.len() > 1)
             .copied();
         let version = upto.map(|position| self.log[position.0 as usize - 1].version);
-        let skipped = version.map(|version| Upto { version, events: 1 });
-        self.progress.skip(&lane, skipped).unwrap();
+        let skip = match version {
+            Some(through) => Skip {
+                through,
+                events: 1,
+                ..all
+            },
+            None => all,
+        };
+        self.progress.skip(&lane, &skip).unwrap();
         match upto {
             Some(first) => drop(self.said.skipped.insert(first)),
             None => self.said.skipped.extend(of_lane),

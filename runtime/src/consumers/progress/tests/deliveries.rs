@@ -15,7 +15,7 @@ fn a_poison_event_stops_only_its_aggregate() {
     let lane = world.lane(0).unwrap();
     let parked = world.progress.parked_lane(&lane).unwrap();
     assert_eq!(
-        (parked.first(), parked.count, parked.through),
+        (parked.summary().first, parked.count, parked.through),
         (Version(1), 3, Position(4))
     );
     assert_eq!(world.progress.checkpoint(), Position(5));
@@ -123,4 +123,32 @@ fn a_member_that_dies_of_one_event_parks_no_other() {
     assert_eq!((deaths, acked), (ATTEMPTS, 19));
     let parked: Vec<Position> = progress.parked().map(|(_, parked)| parked.position).collect();
     assert_eq!(parked, [poison]);
+}
+
+/// Attempts are counted anew once an aggregate is replayed, or its event was let go by another filter. A lease of before is
+/// one that is over, and not one that never was.
+#[test]
+fn a_lease_from_before_attempts_are_counted_anew_has_run_out() {
+    let mut world = world_with(&[0]);
+    world.fetch("m", 1);
+    let lease = world.out[0].delivered.lease;
+    world.nack(0, None, false);
+    world.pass(DEADLINE);
+    world.fetch("m", 1);
+    world.nack(0, None, true);
+    world.replay(0);
+    world.read(6);
+    world.progress.refused = Recent::default();
+    let told = |world: &mut World| world.progress.ack(lease, "m", world.time());
+    assert_eq!(told(&mut world), Err(LeaseRefused::Expired));
+
+    let mut world = world_with(&[0]);
+    world.fetch("m", 1);
+    world.pass(DEADLINE);
+    for kinds in [0b10, 0b01] {
+        world.run(&Step::Choose { kinds, saved: true });
+    }
+    world.read(6);
+    assert!(world.progress.is_ready());
+    assert_eq!(told(&mut world), Err(LeaseRefused::Expired));
 }
