@@ -15,6 +15,9 @@ use super::{
 
 /// Events of a parked aggregate that are counted at a time.
 const COUNT_EVENTS: usize = 1_000;
+/// Damaged events that one skip counts past, each by a read of its own.
+const COUNT_DAMAGED: u64 = 1_000;
+
 /// Parked events of one aggregate, or one event where each is by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParkedLane {
@@ -196,32 +199,44 @@ impl Consumers {
         consumer.durable(change).await
     }
 
-    /// The parked events up to a version, counted in the log.
+    /// The parked events up to a version, counted in the log. One that is damaged counts: nobody can tell any more whether
+    /// it was wanted.
     fn count_parked(
         &self,
         lane: &LaneKey,
         parked: &ParkedEvents,
         through: Version,
     ) -> Result<u64, ReadError> {
-        let page = PageLimit {
-            events: COUNT_EVENTS,
-            bytes: self.limits.page_bytes,
-        };
         let through = through.min(parked.last());
-        let mut events = 0;
+        let (mut events, mut damaged) = (0, 0);
         let mut from = parked.first();
+        let mut most = COUNT_EVENTS;
         while from <= through {
+            let page = PageLimit {
+                events: most,
+                bytes: self.limits.page_bytes,
+            };
             let found = self
                 .store
-                .history(&lane.aggregate, from, Direction::Forward, page)?;
-            let Some(last) = found.last() else { break };
-            from = last.version.plus(1);
-            let counted = found
-                .iter()
-                .filter(|event| event.version <= through && parked.have(event));
-            events += counted.count() as u64;
+                .history(&lane.aggregate, from, Direction::Forward, page);
+            match found {
+                Err(ReadError::Damaged { .. }) if most > 1 => most = 1,
+                Err(ReadError::Damaged { .. }) if damaged < COUNT_DAMAGED => {
+                    damaged += 1;
+                    from = from.plus(1);
+                }
+                found => {
+                    let found = found?;
+                    let Some(last) = found.last() else { break };
+                    from = last.version.plus(1);
+                    let counted = found
+                        .iter()
+                        .filter(|event| event.version <= through && parked.have(event));
+                    events += counted.count() as u64;
+                }
+            }
         }
-        Ok(events)
+        Ok(events + damaged)
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
 use super::*;
 
 mod changes;
+mod damage;
 mod lags;
 mod replays;
 

@@ -2,8 +2,8 @@
 
 use std::mem;
 
-use super::{LaneKey, ParkedEvents, ParkedRefused, Progress};
-use crate::vocabulary::{Position, RecordedEvent, Version};
+use super::{LaneKey, ParkedEvents, ParkedRefused, Progress, settle::shortened};
+use crate::vocabulary::{Millis, Position, RecordedEvent, Version};
 
 /// What share of the room for events from the feed replays have beside it: one in so many.
 const SHARE: usize = 4;
@@ -118,6 +118,27 @@ impl Progress {
             self.push(read.lane.clone(), event, true);
         }
         self.end_replay_if_drained(&read.lane);
+    }
+
+    /// The events of a stretch that was wanted are damaged: they are parked again, so that the others go on. True when that
+    /// is to be written down.
+    pub(in crate::consumers) fn replay_is_damaged(
+        &mut self,
+        read: &ReplayRead,
+        error: &str,
+        wall: Millis,
+    ) -> bool {
+        if !self.still_wants(read) {
+            return false;
+        }
+        if let Some(parked) = self.parked.get_mut(&read.lane) {
+            parked.replaying = false;
+            parked.error = shortened(error);
+            parked.parked_at = wall;
+        }
+        self.replays.remove(&read.lane);
+        self.parked_changed(&read.lane);
+        true
     }
 
     /// Whether it is as it was when a stretch was wanted: else somebody was faster.

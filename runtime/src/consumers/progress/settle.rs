@@ -275,7 +275,7 @@ impl Progress {
     }
 }
 
-fn shortened(reason: &str) -> String {
+pub(super) fn shortened(reason: &str) -> String {
     if reason.len() <= ERROR_BYTES {
         return reason.to_owned();
     }
