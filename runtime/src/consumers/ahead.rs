@@ -40,6 +40,11 @@ struct Replayed {
 /// What is damaged.
 struct Damage(String);
 
+/// How many positions the checkpoint may have come past without anything of it being written down. What is acknowledged is
+/// written down by itself; this is for those who read on and on past what they do not want. One write each of so many
+/// positions is nothing beside the commits that they came with, and reading so many again takes a moment.
+pub(super) const UNRECORDED: u64 = 16_384;
+
 impl Consumers {
     /// Reads what is wanted next. False when there is nothing to read and nothing to deliver.
     pub(super) async fn read_ahead(
@@ -86,7 +91,8 @@ impl Consumers {
         if !is_wanted {
             return false;
         }
-        let is_to_be_kept = take(&mut state.progress, found, now);
+        let is_parked_again = take(&mut state.progress, found, now);
+        let is_to_be_kept = state.has_come_by(UNRECORDED) || is_parked_again;
         if is_to_be_kept {
             state.changed();
         }

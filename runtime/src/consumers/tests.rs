@@ -15,6 +15,7 @@ use super::*;
 
 mod changes;
 mod damage;
+mod kept;
 mod lags;
 mod replays;
 
