@@ -101,7 +101,7 @@ impl Consumers {
     }
 
     /// Delivers parked events again, in order; the later ones of the aggregate follow. None for all aggregates. Gives how
-    /// many aggregates. It blocks; [`Self::written_down`] completes once a restart does not make them parked again.
+    /// many aggregates. It blocks; [`Self::once_written`] completes once a restart does not make them parked again.
     ///
     /// # Errors
     /// [`ConsumerError`].
@@ -131,7 +131,7 @@ impl Consumers {
     }
 
     /// Leaves out parked events of an aggregate for good: all, or those up to a version, and gives how many. The reason
-    /// becomes part of the consumer's own history, unless there is nothing to leave out. It blocks; [`Self::written_down`]
+    /// becomes part of the consumer's own history, unless there is nothing to leave out. It blocks; [`Self::once_written`]
     /// completes once it cannot be forgotten any more.
     ///
     /// # Errors
@@ -186,6 +186,35 @@ impl Consumers {
         consumer.wake();
         self.keep(&consumer);
         Ok(events)
+    }
+
+    /// What came of a replay or a skip, once what the answer rests on is written down: what it did, or where there was
+    /// nothing to do, what one before it did, which may have been told that it is to be sent again.
+    ///
+    /// # Errors
+    /// What came of it; [`ConsumerError::NotWritten`].
+    pub async fn once_written<T>(
+        &self,
+        name: &ConsumerName,
+        came: Result<T, ConsumerError>,
+    ) -> Result<T, ConsumerError> {
+        match came {
+            Ok(_) => self.written_down(name).await?,
+            Err(ConsumerError::Parked { .. }) => self.all_written_down(name).await?,
+            Err(_) => {}
+        }
+        came
+    }
+
+    /// Completes once nothing of a consumer is still to be written down: at once, when nothing is.
+    ///
+    /// # Errors
+    /// [`ConsumerError::NotWritten`].
+    pub async fn all_written_down(&self, name: &ConsumerName) -> Result<(), ConsumerError> {
+        if self.find(name)?.is_written_down() {
+            return Ok(());
+        }
+        self.written_down(name).await
     }
 
     /// Completes once everything that happened to a consumer so far is written down.
