@@ -1,4 +1,4 @@
-//! What consumers have reached cannot be written down: over HTTP, no acknowledgement says that it was, and sending it again
+//! What consumers have reached cannot be written down: over HTTP, no answer says that it was, and sending the request again
 //! is all that there is to do.
 
 use std::{
@@ -203,5 +203,50 @@ fn an_acknowledgement_that_is_not_written_down_says_so_and_is_sent_again() {
             ["c", "d"],
             "after {error}: what is not written down comes again"
         );
+    }
+}
+
+/// What was refused because it could not be written down has happened in memory. Sent again, it finds nothing to do, and is
+/// answered only once it is written down.
+#[test]
+fn what_is_sent_again_and_finds_nothing_to_do_is_written_down_too() {
+    let full = || AppendError::Full {
+        reason: "injected".into(),
+    };
+    let of_a = json!({ "type": "counter", "id": "a" });
+    let skip = json!({ "type": "counter", "id": "a", "reason": "a test" });
+    let filter = json!({ "filter": { "types": ["counter"] } });
+    for (method, path, body, at_last) in [
+        ("POST", "/replay", &of_a, (409, "replaying")),
+        ("POST", "/skip", &skip, (404, "not-parked")),
+        ("PUT", "", &filter, (200, "")),
+    ] {
+        let store = Store::default();
+        let house = House::over(&store);
+        house.upload(&guests::counter()).ok();
+        house.command("counter/a", "add", &json!({ "by": 1 })).ok();
+        let headers = [("content-type", "application/json")];
+        let ask = |method, path: &str, body: &Value| {
+            let path = format!("/v1/consumers/billing{path}");
+            house.request(method, &path, &headers, body.to_string().as_bytes())
+        };
+        ask("PUT", "", &json!({})).ok();
+        let park = json!({ "leases": [house.fetch()[0].0], "reason": "a test", "park": true });
+        ask("POST", "/nack", &park).ok();
+        let before = store.consumer_rows().unwrap();
+        // A request may be written down more than once: it fails until there is room again.
+        let failures = std::iter::repeat_with(|| (full(), false));
+        store.0.lock().unwrap().extend(failures.take(100));
+        for _ in 0..2 {
+            ask(method, path, body).problem(507, "disk-full");
+        }
+        assert_eq!(store.consumer_rows().unwrap(), before, "{method} {path}");
+        store.0.lock().unwrap().clear();
+        let again = ask(method, path, body);
+        match at_last {
+            (200, _) => drop(again.ok()),
+            (status, problem) => drop(again.problem(status, problem)),
+        }
+        assert_ne!(store.consumer_rows().unwrap(), before, "{method} {path}");
     }
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     store::AppendError,
-    vocabulary::{ConsumerName, Millis},
+    vocabulary::{ConsumerName, Millis, Position},
 };
 
 /// How far a consumer's changes have been written down.
@@ -31,6 +31,8 @@ pub(super) struct Changes {
     /// The number of the last change in it.
     pub(super) upto: u64,
     pub(super) record: Record,
+    /// Where it says that the checkpoint is.
+    pub(super) checkpoint: Position,
     /// Lanes, and what is parked of them now.
     pub(super) parked: Vec<(LaneKey, Option<Parked>)>,
 }
@@ -48,6 +50,10 @@ pub(super) struct State {
     pub(super) wishes: u64,
     /// The number of the last change that is to be written down.
     changes: u64,
+    /// Where a restart would find the checkpoint, as far as is known.
+    recorded: Position,
+    /// Where it was when it was last asked to be written down without anything else.
+    asked: Position,
 }
 
 /// See the module.
@@ -71,6 +77,8 @@ impl Consumer {
         Self {
             name,
             state: Mutex::new(State {
+                recorded: progress.checkpoint(),
+                asked: Position(0),
                 progress,
                 described,
                 changed_at,
@@ -106,13 +114,31 @@ impl Consumer {
         (!state.deleted).then(|| Changes {
             upto: state.changes,
             record: state.progress.record(),
+            checkpoint: state.progress.checkpoint(),
             parked,
         })
+    }
+
+    /// These were written down.
+    pub(super) fn recorded(&self, checkpoint: Position) {
+        self.lock().recorded = checkpoint;
     }
 
     /// These were not written down.
     pub(super) fn again(&self, lanes: Vec<LaneKey>) {
         self.lock().progress.parked_again(lanes);
+    }
+
+    /// Whether the last attempt to write its changes down failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.saved.borrow().failed.is_some()
+    }
+
+    /// Whether every change so far is written down.
+    pub(super) fn is_written_down(&self) -> bool {
+        let changes = self.lock().changes;
+        let saved = self.saved.borrow();
+        saved.upto >= changes && saved.failed.is_none()
     }
 
     /// Tells those who wait; whoever was told of a later change stays told.
@@ -148,6 +174,31 @@ impl Consumer {
 }
 
 impl State {
+    /// Whether the checkpoint is further than a restart would find it.
+    pub(super) fn is_ahead(&self) -> bool {
+        self.progress.checkpoint() > self.recorded
+    }
+
+    /// Whether the checkpoint has come further by more than so many positions since it was last written down, or asked to be.
+    /// Then it is now.
+    pub(super) fn has_come_by(&mut self, positions: u64) -> bool {
+        let checkpoint = self.progress.checkpoint();
+        let last = self.recorded.max(self.asked);
+        let has_come = checkpoint.0 > last.0.saturating_add(positions);
+        if has_come {
+            self.asked = checkpoint;
+        }
+        has_come
+    }
+
+    /// Another progress begins elsewhere.
+    pub(super) fn begin(&mut self, progress: Progress) {
+        // Rows of before are void.
+        self.recorded = progress.checkpoint();
+        self.asked = Position(0);
+        self.progress = progress;
+    }
+
     /// Takes note of a change that is to be written down, and numbers it.
     pub(super) fn changed(&mut self) -> u64 {
         self.changes += 1;

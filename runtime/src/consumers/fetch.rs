@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::vocabulary::{ConsumerName, Position};
+use crate::vocabulary::{ConsumerName, Millis, Position};
 
 use super::{
     consumer::Consumer,
@@ -37,6 +37,16 @@ pub struct Settled {
     pub already: u64,
     /// The others.
     pub refused: Vec<(LeaseId, LeaseRefused)>,
+}
+
+/// What was found at one look.
+struct Leased {
+    delivered: Vec<Delivered>,
+    /// Whether leases had run out, which may have made room for more.
+    expired: bool,
+    /// When something more comes by itself, by the steady clock. It is of the same look: else somebody could make ready in
+    /// between what this one would then sleep beside.
+    due: Option<Millis>,
 }
 
 impl Consumers {
@@ -74,11 +84,11 @@ impl Consumers {
             let mut wakes = consumer.wakes();
             let last = self.store.last_position();
             let read = self.read_ahead(&consumer, fetch.most, last).await?;
-            let (delivered, expired) = self.lease(&consumer, fetch, after)?;
-            if !delivered.is_empty() {
-                return Ok(delivered);
+            let leased = self.lease(&consumer, fetch, after)?;
+            if !leased.delivered.is_empty() {
+                return Ok(leased.delivered);
             }
-            if (read || expired) && begun.elapsed() < fetch.wait.max(SEARCH) {
+            if (read || leased.expired) && begun.elapsed() < fetch.wait.max(SEARCH) {
                 // It came past events that nobody wants, somebody else took what was ready, or there is room again; there are more.
                 continue;
             }
@@ -86,8 +96,9 @@ impl Consumers {
             if left.is_zero() {
                 return Ok(Vec::new());
             }
-            let due = consumer.lock().progress.next_due();
-            let due = due.map(|due| Duration::from_millis(due.saturating_sub(self.now().steady)));
+            let due = leased
+                .due
+                .map(|due| Duration::from_millis(due.saturating_sub(self.now().steady)));
             let open = tokio::select! {
                 open = self.bus.moved(last) => open,
                 woken = wakes.changed() => woken.is_ok(),
@@ -99,13 +110,13 @@ impl Consumers {
         }
     }
 
-    /// Leases what is ready. Also whether leases had run out, which may have made room for more.
+    /// Leases what is ready.
     fn lease(
         &self,
         consumer: &Arc<Consumer>,
         fetch: &Fetch,
         after: Option<Position>,
-    ) -> Result<(Vec<Delivered>, bool), ConsumerError> {
+    ) -> Result<Leased, ConsumerError> {
         let now = self.now();
         let mut state = consumer.lock();
         if state.deleted {
@@ -125,11 +136,16 @@ impl Consumers {
                 None => state.progress.lease(&fetch.member, most, now),
             }
         };
+        let due = state.progress.next_due();
         drop(state);
         if expired {
             self.keep(consumer);
         }
-        Ok((delivered, expired))
+        Ok(Leased {
+            delivered,
+            expired,
+            due,
+        })
     }
 
     /// Acknowledges leases. What is acknowledged when this returns stays so.

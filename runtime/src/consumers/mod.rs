@@ -34,7 +34,7 @@ pub use journal::CONSUMER_TYPE;
 pub use lag::Lag;
 pub use lease::{LeaseId, LeaseRefused, NotALease, Owner};
 pub use parked::{ParkedLane, ParkedPage};
-pub use progress::{Delivered, LaneKey, Parked, ParkedRefused, Refusal};
+pub use progress::{Delivered, LaneKey, ParkedRefused, ParkedSummary, Refusal};
 pub use push::Pushed;
 pub use secret::{NotASecret, Secret, Secrets};
 pub use service::{Consumers, Put};

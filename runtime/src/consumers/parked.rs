@@ -8,13 +8,15 @@ use crate::{
 use super::{
     error::ConsumerError,
     journal::{Change, Skipped},
-    progress::{LaneKey, Parked, ParkedEvents, ParkedRefused, Upto},
+    progress::{LaneKey, ParkedEvents, ParkedRefused, ParkedSummary, Skip},
     service::Consumers,
     status::aggregates_of,
 };
 
 /// Events of a parked aggregate that are counted at a time.
 const COUNT_EVENTS: usize = 1_000;
+/// Damaged events that one skip counts past, each by a read of its own.
+const COUNT_DAMAGED: u64 = 1_000;
 
 /// Parked events of one aggregate, or one event where each is by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +24,7 @@ pub struct ParkedLane {
     /// Whose.
     pub lane: LaneKey,
     /// Since when, why, and how many.
-    pub parked: Parked,
+    pub parked: ParkedSummary,
 }
 
 /// Parked events, in order.
@@ -49,13 +51,10 @@ impl Consumers {
     ) -> Result<Vec<ParkedLane>, ConsumerError> {
         let consumer = self.find(name)?;
         let state = consumer.lock();
-        let later = state
-            .progress
-            .parked()
-            .filter(|(lane, _)| after.is_none_or(|after| *lane > after));
+        let later = state.progress.parked_after(after);
         let lanes = later.take(most).map(|(lane, parked)| ParkedLane {
             lane: lane.clone(),
-            parked: parked.clone(),
+            parked: parked.summary(),
         });
         Ok(lanes.collect())
     }
@@ -78,7 +77,7 @@ impl Consumers {
                 .progress
                 .parked_lane(lane)
                 .map_err(|refused| refuse(lane, refused))?;
-            (parked.clone(), state.progress.parked_events(parked))
+            (parked.summary(), state.progress.parked_events(parked))
         };
         let first = from.map_or(which.first(), |from| from.max(which.first()));
         let page = PageLimit {
@@ -102,7 +101,7 @@ impl Consumers {
     }
 
     /// Delivers parked events again, in order; the later ones of the aggregate follow. None for all aggregates. Gives how
-    /// many aggregates. It blocks; [`Self::written_down`] completes once a restart does not make them parked again.
+    /// many aggregates. It blocks; [`Self::once_written`] completes once a restart does not make them parked again.
     ///
     /// # Errors
     /// [`ConsumerError`].
@@ -132,7 +131,8 @@ impl Consumers {
     }
 
     /// Leaves out parked events of an aggregate for good: all, or those up to a version, and gives how many. The reason
-    /// becomes part of the consumer's own history, unless there is nothing to leave out. It blocks; [`Self::written_down`] completes once it cannot be forgotten any more.
+    /// becomes part of the consumer's own history, unless there is nothing to leave out. It blocks; [`Self::once_written`]
+    /// completes once it cannot be forgotten any more.
     ///
     /// # Errors
     /// [`ConsumerError`].
@@ -152,31 +152,69 @@ impl Consumers {
                 .parked_lane(lane)
                 .map_err(|refused| refuse(lane, refused))?;
             let which = state.progress.parked_events(parked);
-            (parked.clone(), which, state.described.clone())
+            (parked.summary(), which, state.described.clone())
         };
         if parked.replaying {
             return Err(refuse(lane, ParkedRefused::Replaying));
         }
-        let upto = match through {
-            Some(version) if version < which.first() => return Ok(0),
-            Some(version) => Some(self.count_parked(lane, &which, version)?),
-            None => None,
+        let events = match through {
+            Some(version) => match self.count_parked(lane, &which, version)? {
+                0 => return Ok(0),
+                events => events,
+            },
+            None => parked.count,
         };
+        // What is parked while this is being recorded is none of it.
+        let through = through.unwrap_or(which.last()).min(which.last());
         let skipped = Skipped {
             aggregate: lane.aggregate.clone(),
             from: which.first(),
-            through,
+            through: Some(through),
             reason,
         };
         self.record_with(name, Change::Skipped, &described, Some(skipped))?;
+        let skip = Skip {
+            which,
+            through,
+            events,
+        };
         let mut state = consumer.lock();
-        let done = state.progress.skip(lane, upto);
+        let done = state.progress.skip(lane, &skip);
         done.map_err(|refused| refuse(lane, refused))?;
         state.changed();
         drop(state);
         consumer.wake();
         self.keep(&consumer);
-        Ok(upto.map_or(parked.count, |upto| upto.events))
+        Ok(events)
+    }
+
+    /// What came of a replay or a skip, once what the answer rests on is written down: what it did, or where there was
+    /// nothing to do, what one before it did, which may have been told that it is to be sent again.
+    ///
+    /// # Errors
+    /// What came of it; [`ConsumerError::NotWritten`].
+    pub async fn once_written<T>(
+        &self,
+        name: &ConsumerName,
+        came: Result<T, ConsumerError>,
+    ) -> Result<T, ConsumerError> {
+        match came {
+            Ok(_) => self.written_down(name).await?,
+            Err(ConsumerError::Parked { .. }) => self.all_written_down(name).await?,
+            Err(_) => {}
+        }
+        came
+    }
+
+    /// Completes once nothing of a consumer is still to be written down: at once, when nothing is.
+    ///
+    /// # Errors
+    /// [`ConsumerError::NotWritten`].
+    pub async fn all_written_down(&self, name: &ConsumerName) -> Result<(), ConsumerError> {
+        if self.find(name)?.is_written_down() {
+            return Ok(());
+        }
+        self.written_down(name).await
     }
 
     /// Completes once everything that happened to a consumer so far is written down.
@@ -190,35 +228,44 @@ impl Consumers {
         consumer.durable(change).await
     }
 
-    /// The parked events up to a version, counted in the log.
+    /// The parked events up to a version, counted in the log. One that is damaged counts: nobody can tell any more whether
+    /// it was wanted.
     fn count_parked(
         &self,
         lane: &LaneKey,
         parked: &ParkedEvents,
         through: Version,
-    ) -> Result<Upto, ReadError> {
-        let page = PageLimit {
-            events: COUNT_EVENTS,
-            bytes: self.limits.page_bytes,
-        };
+    ) -> Result<u64, ReadError> {
         let through = through.min(parked.last());
-        let mut events = 0;
+        let (mut events, mut damaged) = (0, 0);
         let mut from = parked.first();
+        let mut most = COUNT_EVENTS;
         while from <= through {
+            let page = PageLimit {
+                events: most,
+                bytes: self.limits.page_bytes,
+            };
             let found = self
                 .store
-                .history(&lane.aggregate, from, Direction::Forward, page)?;
-            let Some(last) = found.last() else { break };
-            from = last.version.plus(1);
-            let counted = found
-                .iter()
-                .filter(|event| event.version <= through && parked.have(event));
-            events += counted.count() as u64;
+                .history(&lane.aggregate, from, Direction::Forward, page);
+            match found {
+                Err(ReadError::Damaged { .. }) if most > 1 => most = 1,
+                Err(ReadError::Damaged { .. }) if damaged < COUNT_DAMAGED => {
+                    damaged += 1;
+                    from = from.plus(1);
+                }
+                found => {
+                    let found = found?;
+                    let Some(last) = found.last() else { break };
+                    from = last.version.plus(1);
+                    let counted = found
+                        .iter()
+                        .filter(|event| event.version <= through && parked.have(event));
+                    events += counted.count() as u64;
+                }
+            }
         }
-        Ok(Upto {
-            version: through,
-            events,
-        })
+        Ok(events + damaged)
     }
 }
 

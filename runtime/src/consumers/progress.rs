@@ -4,13 +4,16 @@
 //! The feed is read ahead by a bounded number of events. Those of one aggregate form a *lane*: only its first event can be
 //! delivered, and the next takes its place once that one is acknowledged, so members never have two events of one
 //! aggregate at a time. After the last attempt a lane is *parked*: its events, and those that come later, are
-//! left in the log, and only where they begin and end is kept. Without an order each event is a lane by itself.
+//! left in the log, and only which of its versions they are is kept. Without an order each event is a lane by itself.
 
 mod deliver;
 mod judged;
 mod parked;
+mod places;
 mod ready;
+mod recent;
 mod record;
+mod replays;
 mod settle;
 mod stretch;
 #[cfg(test)]
@@ -28,10 +31,13 @@ use crate::vocabulary::{AggregateKey, Millis, Position, RecordedEvent, Version};
 
 pub(super) use judged::EARLIER_FILTERS;
 use judged::Judged;
-pub use parked::{Parked, ParkedRefused};
-pub(super) use parked::{ReplayRead, Upto};
+pub(super) use parked::{Parked, Skip};
+pub use parked::{ParkedRefused, ParkedSummary};
+use places::Places;
 use ready::{Kind, Ready};
+use recent::Recent;
 pub(super) use record::Record;
+pub(super) use replays::ReplayRead;
 pub use settle::Refusal;
 use stretch::Filters;
 pub(super) use stretch::ParkedEvents;
@@ -132,15 +138,15 @@ pub(super) struct Progress {
     /// Up to here an aggregate's events may be acknowledged although earlier ones are not: they were not wanted then.
     mixed: Position,
     /// Where the log ended when the filter was last changed: what was leased by another is not behind it.
-    changed_at: Position,
+    filter_since: Position,
     /// Wanted and neither acknowledged nor parked, as far as is known.
     undone: BTreeSet<Position>,
     /// The last position of what is done.
     last_done: Position,
     /// What was acknowledged last, as many as may be out: whoever did not hear of it asks again.
-    acked: VecDeque<Position>,
+    acked: Recent<Position>,
     /// What was refused last, likewise, with the attempt.
-    refused: VecDeque<(Position, u32)>,
+    refused: Recent<(Position, u32)>,
     failures: BTreeMap<Position, Failures>,
     items: BTreeMap<Position, Item>,
     /// Those of the items that come from the feed.
@@ -153,8 +159,12 @@ pub(super) struct Progress {
     due: BTreeSet<(Millis, Position)>,
     leased: usize,
     parked: BTreeMap<LaneKey, Parked>,
-    /// Those of them that are being replayed.
+    /// Those of them that are being replayed, but for `early`.
     replays: BTreeSet<LaneKey>,
+    /// Those that nothing is read of before the feed has been read again up to there, or further.
+    early: BTreeSet<(Position, LaneKey)>,
+    /// Where parked events lie; none when that has changed since it was last asked.
+    places: Option<Places>,
     /// What of `parked` has changed since it was last written down.
     parked_changes: BTreeSet<LaneKey>,
 }
@@ -172,11 +182,11 @@ impl Progress {
             known: start,
             earlier: Vec::new(),
             mixed: Position(0),
-            changed_at: Position(0),
+            filter_since: Position(0),
             undone: BTreeSet::new(),
             last_done: start,
-            acked: VecDeque::new(),
-            refused: VecDeque::new(),
+            acked: Recent::default(),
+            refused: Recent::default(),
             failures: BTreeMap::new(),
             items: BTreeMap::new(),
             fed: Held::default(),
@@ -187,6 +197,8 @@ impl Progress {
             leased: 0,
             parked: BTreeMap::new(),
             replays: BTreeSet::new(),
+            early: BTreeSet::new(),
+            places: None,
             parked_changes: BTreeSet::new(),
         }
     }
@@ -288,11 +300,16 @@ impl Progress {
             if self.is_done(&event) {
                 continue;
             }
+            if let Some(item) = self.items.get(&position) {
+                // It has been leased out since before the filter was changed. What is replayed is parked, and stays so.
+                if !item.replayed {
+                    self.undone.insert(position);
+                }
+                continue;
+            }
             self.undone.insert(position);
             let lane = self.lane_of(&event);
-            if self.items.contains_key(&position) {
-                // It has been leased out since before the filter was changed.
-            } else if self.parked.contains_key(&lane) {
+            if self.parked.contains_key(&lane) {
                 self.follow_parked(&lane, &event);
                 self.done(position);
             } else {

@@ -175,6 +175,10 @@ impl Consumers {
             .ok_or_else(|| ConsumerError::Unknown(name.clone()))
     }
 
+    fn count(&self) -> usize {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     fn write_known(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<ConsumerName, Arc<Consumer>>> {
         self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
@@ -221,8 +225,8 @@ impl Consumers {
     }
 
     /// Creates a consumer that begins there, or changes the one there is, which goes on behind its checkpoint. It blocks;
-    /// [`Self::written_down`] completes once a change is all there after a restart. True when it is new; none when nothing
-    /// had to change.
+    /// [`Self::all_written_down`] completes once a change is all there after a restart. True when it is new; none when
+    /// nothing had to change.
     ///
     /// # Errors
     /// [`ConsumerError`].
@@ -268,7 +272,7 @@ impl Consumers {
             Some(consumer) if consumer.lock().described.definition.ordering != definition.ordering => {
                 Err(ConsumerError::OrderingFixed(consumer.name.clone()))
             }
-            None if self.write_known().len() >= limit => Err(ConsumerError::TooMany { limit }),
+            None if self.count() >= limit => Err(ConsumerError::TooMany { limit }),
             _ => Ok(()),
         }
     }
@@ -373,7 +377,7 @@ impl Consumers {
         let mut state = consumer.lock();
         let lanes: Vec<LaneKey> = state.progress.parked().map(|(lane, _)| lane.clone()).collect();
         let progress = Progress::new(described.generation, described.start, rules, self.bounds());
-        state.progress = progress.owned_by(Owner::of(name));
+        state.begin(progress.owned_by(Owner::of(name)));
         state.progress.parked_again(lanes);
         state.described = described;
         state.changed_at = changed_at;
@@ -384,8 +388,17 @@ impl Consumers {
         Ok(())
     }
 
-    /// Writes down what is not yet, and ends the thread that does. Call it before the store is closed.
+    /// Writes down what is not yet, also how far each has only read on, and ends the thread that does. Call it before the
+    /// store is closed.
     pub fn stop(&self) {
+        for consumer in self.names().iter().filter_map(|name| self.find(name).ok()) {
+            // What could not be written down has been told so: it is written when it is asked for again, and not else.
+            if consumer.has_failed() || !consumer.lock().is_ahead() {
+                continue;
+            }
+            consumer.lock().changed();
+            self.keep(&consumer);
+        }
         self.keeper.stop();
     }
 }

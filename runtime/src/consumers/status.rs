@@ -63,6 +63,7 @@ impl Consumers {
         let consumer = self.find(name)?;
         let mut state = consumer.lock();
         if state.expire(self.now()) {
+            consumer.wake();
             self.keep(&consumer);
         }
         Ok(status_of(name, &state))

@@ -14,6 +14,8 @@ use crate::{
 use super::*;
 
 mod changes;
+mod damage;
+mod kept;
 mod lags;
 mod replays;
 

@@ -95,7 +95,7 @@ impl From<ConsumerError> for Problem {
             .with("name", bounds.name)
             .with("found", bounds.found),
             ConsumerError::TooManyFilters { limit } => Self::new(409, "too-many-filters", "Too many changes of the filter", detail)
-                .fix("wait until that event is acknowledged or parked, use one of the filters there were, or reset the consumer")
+                .fix("wait until that event is acknowledged or parked and fetch past where the earlier filters got, use one of the filters there were, or reset the consumer")
                 .with("limit", limit),
             ConsumerError::OrderingFixed(name) => {
                 Self::new(409, "ordering-fixed", "The ordering cannot be changed", detail)

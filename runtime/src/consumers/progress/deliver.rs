@@ -70,7 +70,7 @@ impl Progress {
         self.leased += 1;
         if attempt == 1 {
             // Counted anew after a replay, or after a filter that did not want it: refusals of before were of other leases.
-            self.refused.retain(|(refused, _)| *refused != position);
+            self.refused.forget(&((position, 0)..=(position, u32::MAX)));
         }
         Some(Delivered {
             lease: LeaseId {

@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeSet, mem};
 
-use super::{Definition, Item, LaneKey, Progress, State};
+use super::{Definition, Item, LaneKey, Places, Progress, State};
 use crate::{
     store::FeedFilter,
     vocabulary::{Millis, Position, RecordedEvent},
@@ -33,7 +33,7 @@ impl Progress {
     pub(in crate::consumers) fn set_rules(&mut self, rules: Definition, end: Position) {
         let before = mem::replace(&mut self.rules, rules);
         if before.filter != self.rules.filter {
-            self.changed_at = end;
+            self.filter_since = end;
             self.judge_anew();
         }
     }
@@ -70,6 +70,7 @@ impl Progress {
         self.last_done = self.known;
         self.put_back_what_waits();
         self.forget_passed();
+        self.forget_filters();
     }
 
     /// Takes all that is not leased out of memory: what is wanted is read again, and what is replayed after it.
@@ -134,11 +135,17 @@ impl Progress {
         if self.earlier.len() == before {
             return;
         }
-        let mut failures = mem::take(&mut self.failures);
-        failures.retain(|position, _| {
-            *position > checkpoint || self.items.contains_key(position) || self.may_be_parked(*position)
+        let places = self.places.take();
+        let places = places.unwrap_or_else(|| Places::of(self.parked.values()));
+        self.failures.retain(|position, _| {
+            *position > checkpoint || self.items.contains_key(position) || places.may_have(*position)
         });
-        self.failures = failures;
+        self.places = Some(places);
+        self.forget_filters();
+    }
+
+    /// Forgets the filters that nothing goes by any more.
+    fn forget_filters(&mut self) {
         let (earlier, parked) = (&self.earlier, &self.parked);
         self.filters.retain(|number| {
             earlier.iter().any(|judged| judged.filter == number)
@@ -156,13 +163,18 @@ impl Progress {
     }
 
     /// The lease of an event is over, and it is not done: it is ready when its lane has come to it, not before a time. What
-    /// is to be read again comes when it is.
+    /// is to be read again comes when it is, also what is replayed and not the first that is parked any more.
     pub(super) fn give_back(&mut self, position: Position, not_before: Option<Millis>) {
         let Some(item) = self.items.get(&position) else {
             return;
         };
         let (lane, is_owed) = (self.lane_of(&item.event), self.is_owed(item));
-        if !is_owed || (!item.replayed && position > self.scanned) {
+        let is_read_again = if item.replayed {
+            self.is_parked_before(&lane, item.event.version)
+        } else {
+            position > self.scanned
+        };
+        if !is_owed || is_read_again {
             self.take(position);
             if !is_owed {
                 self.failures.remove(&position);

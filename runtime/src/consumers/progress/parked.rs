@@ -1,32 +1,46 @@
-//! Lanes that are parked. Their events stay in the log; what is kept is where they begin and end.
+//! Lanes that are parked. Their events stay in the log; what is kept is which of an aggregate's versions they are.
+
+use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Failures, Item, LaneKey, Order, ParkedEvents, Progress, State, stretch::Stretches};
 use crate::vocabulary::{Millis, Position, RecordedEvent, Version};
 
-/// What share of the room for events from the feed replays have beside it: one in so many.
-const SHARE: usize = 4;
-/// Replayed lanes that are read at a time, and events of each: look-ups in the index, for which a fetch waits.
-const LANES: usize = 16;
-const EVENTS: usize = 64;
-
 /// A parked lane: the event that could not be handled, and all later ones of its aggregate that the feed has come past.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Parked {
+pub(in crate::consumers) struct Parked {
     /// Of which life of the consumer.
     pub(in crate::consumers) generation: u64,
     /// Which of its events are parked.
     pub(in crate::consumers) stretches: Stretches,
     /// Where the event is in the log whose last attempt failed; 0 once it is done.
-    pub position: Position,
+    pub(in crate::consumers) position: Position,
     /// No parked event is before this position.
-    pub since: Position,
+    pub(in crate::consumers) since: Position,
     /// The position of the last parked event.
-    pub through: Position,
+    pub(in crate::consumers) through: Position,
+    /// How many events are parked.
+    pub(in crate::consumers) count: u64,
+    /// How often the event was tried whose last attempt failed.
+    pub(in crate::consumers) attempts: u32,
+    /// Why the last attempt failed.
+    pub(in crate::consumers) error: String,
+    /// When it was parked, by the wall clock.
+    pub(in crate::consumers) parked_at: Millis,
+    /// Whether its events are being delivered again.
+    pub(in crate::consumers) replaying: bool,
+}
+
+/// What is shown of a parked lane. It is small, however many gaps there are between its events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParkedSummary {
+    /// No event before this version is parked. Once the first ones are acknowledged or left out, the next one may be behind
+    /// it: which is only in the log.
+    pub first: Version,
     /// How many events are parked.
     pub count: u64,
-    /// How often the first was tried.
+    /// How often the event was tried whose last attempt failed.
     pub attempts: u32,
     /// Why the last attempt failed.
     pub error: String,
@@ -37,27 +51,26 @@ pub struct Parked {
 }
 
 impl Parked {
-    /// The version that the parked events begin at.
-    #[must_use]
-    pub fn first(&self) -> Version {
-        self.stretches.first().unwrap_or_default()
+    /// What is shown of it.
+    pub(in crate::consumers) fn summary(&self) -> ParkedSummary {
+        ParkedSummary {
+            first: self.stretches.first().unwrap_or_default(),
+            count: self.count,
+            attempts: self.attempts,
+            error: self.error.clone(),
+            parked_at: self.parked_at,
+            replaying: self.replaying,
+        }
     }
 }
 
-/// A stretch of a history that is wanted for a replay.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::consumers) struct ReplayRead {
-    pub(in crate::consumers) lane: LaneKey,
-    pub(in crate::consumers) parked: ParkedEvents,
-    /// Most events.
-    pub(in crate::consumers) most: usize,
-}
-
 /// Parked events that are to be left out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::consumers) struct Upto {
-    /// Up to this version.
-    pub(in crate::consumers) version: Version,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::consumers) struct Skip {
+    /// What was parked when that was decided.
+    pub(in crate::consumers) which: ParkedEvents,
+    /// Those of them up to this version.
+    pub(in crate::consumers) through: Version,
     /// How many they are.
     pub(in crate::consumers) events: u64,
 }
@@ -101,6 +114,15 @@ impl Progress {
     /// The parked lanes.
     pub(in crate::consumers) fn parked(&self) -> impl Iterator<Item = (&LaneKey, &Parked)> {
         self.parked.iter()
+    }
+
+    /// Those behind one of them.
+    pub(in crate::consumers) fn parked_after(
+        &self,
+        after: Option<&LaneKey>,
+    ) -> impl Iterator<Item = (&LaneKey, &Parked)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.parked.range::<LaneKey, _>((from, Bound::Unbounded))
     }
 
     /// One of them.
@@ -155,13 +177,12 @@ impl Progress {
         parked.parked_at = wall;
         parked.replaying = false;
         self.replays.remove(lane);
-        self.parked_changes.insert(lane.clone());
+        self.parked_changed(lane);
         for Item { event, replayed, .. } in items {
-            self.failures.remove(&event.position);
             if !replayed {
                 self.put_aside(lane, &event);
-                self.done(event.position);
             }
+            self.done(event.position);
         }
         self.forget_passed();
     }
@@ -179,7 +200,7 @@ impl Progress {
         parked.since = parked.since.min(event.position);
         parked.through = parked.through.max(event.position);
         parked.count += 1;
-        self.parked_changes.insert(lane.clone());
+        self.parked_changed(lane);
     }
 
     /// Another event of a parked lane has come. Where it comes before those that are being replayed, they are read again.
@@ -209,125 +230,33 @@ impl Progress {
         }
     }
 
-    /// Lets a parked lane go on, from its first parked event.
-    pub(in crate::consumers) fn replay(&mut self, lane: &LaneKey) -> Result<(), ParkedRefused> {
-        if self.parked_lane(lane)?.replaying {
-            return Err(ParkedRefused::Replaying);
-        }
-        if let Some(parked) = self.parked.get_mut(lane) {
-            parked.replaying = true;
-        }
-        self.replays.insert(lane.clone());
-        self.parked_changes.insert(lane.clone());
-        Ok(())
-    }
-
-    /// Leaves out parked events: all of them, or the first ones.
-    pub(in crate::consumers) fn skip(
-        &mut self,
-        lane: &LaneKey,
-        upto: Option<Upto>,
-    ) -> Result<(), ParkedRefused> {
+    /// Leaves out parked events: all of them, or the first ones. What has been parked since that was decided stays.
+    pub(in crate::consumers) fn skip(&mut self, lane: &LaneKey, skip: &Skip) -> Result<(), ParkedRefused> {
         let parked = self.parked.get_mut(lane).ok_or(ParkedRefused::NotParked)?;
         if parked.replaying {
             return Err(ParkedRefused::Replaying);
         }
-        if let Some(upto) = upto {
-            if upto.version < parked.first() {
-                return Ok(());
-            }
-            parked.stretches.cut_before(upto.version.plus(1));
-            parked.position = Position(0);
-            parked.count = parked.count.saturating_sub(upto.events);
-        }
-        if upto.is_none() || parked.stretches.is_empty() {
+        parked.stretches.take_out(&skip.which.stretches, skip.through);
+        parked.position = Position(0);
+        parked.count = parked.count.saturating_sub(skip.events);
+        if parked.stretches.is_empty() {
             self.parked.remove(lane);
         }
-        self.parked_changes.insert(lane.clone());
+        self.parked_changed(lane);
         Ok(())
     }
 
-    /// What is to be read so that replays go on: some lanes at a time, while there is room.
-    pub(in crate::consumers) fn wanted_for_replays(&self) -> Vec<ReplayRead> {
-        let room = (self.bounds.events / SHARE)
-            .max(1)
-            .saturating_sub(self.replayed.events);
-        let has_room = self.replayed.bytes < (self.bounds.bytes / SHARE).max(1);
-        let wanting = |lane: &LaneKey| {
-            let parked = self.parked.get(lane)?;
-            let is_empty = !self.lanes.contains_key(lane);
-            // While the feed is read again, earlier events of the lane may come that are wanted now.
-            let is_known = self.scanned >= self.mixed.min(parked.through);
-            (is_empty && is_known).then(|| ReplayRead {
-                lane: lane.clone(),
-                parked: self.parked_events(parked),
-                most: EVENTS,
-            })
-        };
-        let lanes = if has_room { room.min(LANES) } else { 0 };
-        let mut reads: Vec<ReplayRead> = self.replays.iter().filter_map(wanting).take(lanes).collect();
-        let each = room / reads.len().max(1);
-        for read in &mut reads {
-            read.most = read.most.min(each);
-        }
-        reads
+    /// Whether an event is parked that comes before one that is out, having been wanted since. Only those that are named
+    /// count: a stretch that goes by a filter begins behind what was acknowledged last, wherever its next event is.
+    pub(super) fn is_parked_before(&self, lane: &LaneKey, version: Version) -> bool {
+        let parked = self.parked.get(lane);
+        parked.is_some_and(|parked| parked.stretches.name_before(version))
     }
 
-    /// Whether what is parked may have the event at this position: which events of the log are of the lane is not known
-    /// before they are read, but they lie between its first and its last.
-    pub(super) fn may_be_parked(&self, position: Position) -> bool {
-        let mut parked = self.parked.values();
-        parked.any(|parked| parked.since <= position && position <= parked.through)
-    }
-
-    /// Takes the parked events of a stretch that was wanted. `next` is the version after it; none when there are no more.
-    pub(in crate::consumers) fn offer_replay(
-        &mut self,
-        read: &ReplayRead,
-        events: Vec<RecordedEvent>,
-        next: Option<Version>,
-    ) {
-        let Some(parked) = self.parked.get_mut(&read.lane) else {
-            return;
-        };
-        if !parked.replaying
-            || parked.stretches != read.parked.stretches
-            || self.lanes.contains_key(&read.lane)
-        {
-            // Somebody else was faster.
-            return;
-        }
-        if events.is_empty() {
-            let rest = next.unwrap_or(Version(u64::MAX));
-            parked.stretches.cut_before(rest);
-        }
-        for event in events {
-            self.push(read.lane.clone(), event, true);
-        }
-        self.end_replay_if_drained(&read.lane);
-    }
-
-    /// An event of a replay is acknowledged.
-    pub(super) fn replayed(&mut self, lane: &LaneKey, event: &RecordedEvent) {
-        if let Some(parked) = self.parked.get_mut(lane) {
-            parked.stretches.done(event.version);
-            parked.position = Position(0);
-            parked.count = parked.count.saturating_sub(1);
-            self.parked_changes.insert(lane.clone());
-        }
-    }
-
-    /// A lane whose parked events have all been acknowledged is like any other.
-    pub(super) fn end_replay_if_drained(&mut self, lane: &LaneKey) {
-        let drained = self
-            .parked
-            .get(lane)
-            .is_some_and(|parked| parked.stretches.is_empty());
-        if drained && !self.lanes.contains_key(lane) {
-            self.replays.remove(lane);
-            self.parked.remove(lane);
-            self.parked_changes.insert(lane.clone());
-        }
+    /// A parked lane is another, or none any more: that is to be written down.
+    pub(super) fn parked_changed(&mut self, lane: &LaneKey) {
+        self.places = None;
+        self.parked_changes.insert(lane.clone());
     }
 
     /// What has changed since it was last asked: lanes, and what is parked of them now.

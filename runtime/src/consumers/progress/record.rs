@@ -18,7 +18,7 @@ pub(in crate::consumers) struct Record {
     /// The number of an earlier filter, how far it got, and what it left undone.
     earlier: Vec<(u32, Position, Distances)>,
     mixed: Position,
-    changed_at: Position,
+    filter_since: Position,
 }
 
 /// Positions, each as the distance from the one before, the first from 0.
@@ -73,7 +73,7 @@ impl Progress {
             filters: self.filters.clone(),
             earlier: earlier.collect(),
             mixed: self.mixed,
-            changed_at: self.changed_at,
+            filter_since: self.filter_since,
         }
     }
 
@@ -111,7 +111,7 @@ impl Progress {
             earlier: earlier.collect(),
             filters: record.filters,
             mixed: record.mixed,
-            changed_at: record.changed_at,
+            filter_since: record.filter_since,
             ..Self::new(record.generation, start, before, bounds)
         };
         progress.set_rules(rules, end);

@@ -55,10 +55,8 @@ impl Progress {
             }
             checked => checked?,
         }
-        self.refused.push_back((lease.position, lease.attempt));
-        while self.refused.len() > self.rules.concurrency as usize {
-            self.refused.pop_front();
-        }
+        let remembered = self.rules.concurrency as usize;
+        self.refused.push((lease.position, lease.attempt), remembered);
         self.unlease(lease.position);
         self.fail(lease.position, refusal, now);
         Ok(true)
@@ -97,15 +95,15 @@ impl Progress {
         Ok(())
     }
 
-    fn check(&self, lease: LeaseId, member: &str) -> Result<(), LeaseRefused> {
+    fn check(&mut self, lease: LeaseId, member: &str) -> Result<(), LeaseRefused> {
         if lease.owner != self.owner {
             return Err(LeaseRefused::OtherConsumer);
         }
         if lease.generation != self.generation {
             return Err(LeaseRefused::OtherGeneration);
         }
-        let state = self.items.get(&lease.position).map(|item| &item.state);
-        match state {
+        let item = self.items.get(&lease.position);
+        match item.map(|item| &item.state) {
             Some(State::Leased {
                 member: holder,
                 attempt,
@@ -120,8 +118,10 @@ impl Progress {
             }
             None if self.acked.contains(&lease.position) => Err(LeaseRefused::Settled),
             _ if self.was_refused(lease) => Err(LeaseRefused::Refused),
-            Some(_) => Err(self.never_or_no_more(lease)),
-            None => Err(self.gone(lease.position)),
+            _ => Err(match item {
+                Some(item) => self.never_or_no_more(lease, item),
+                None => self.gone(lease.position),
+            }),
         }
     }
 
@@ -131,16 +131,16 @@ impl Progress {
     }
 
     /// What is to be said of an event that is not in memory, and was not acknowledged of late.
-    fn gone(&self, position: Position) -> LeaseRefused {
+    fn gone(&mut self, position: Position) -> LeaseRefused {
         if self.undone.contains(&position) {
             // Given out by an earlier life of the process, and not read again yet.
             LeaseRefused::Expired
-        } else if self.parked.values().any(|parked| parked.position == position) {
+        } else if self.places().have_failed(position) {
             LeaseRefused::Parked
-        } else if self.may_be_parked(position) {
+        } else if self.places().may_have(position) {
             // Perhaps that one too, and replaying brings it again. Rather that than `already` for what comes again.
             LeaseRefused::Expired
-        } else if position <= self.changed_at {
+        } else if position <= self.filter_since {
             // Perhaps it was let go when the filter was changed.
             LeaseRefused::Expired
         } else if position <= self.read_once() {
@@ -150,11 +150,13 @@ impl Progress {
         }
     }
 
-    /// An attempt up to the last one that failed has run out; another one was never made.
-    fn never_or_no_more(&self, lease: LeaseId) -> LeaseRefused {
+    /// An attempt up to the last one that failed has run out; another one was never made, unless attempts are counted anew:
+    /// what is replayed, and what another filter may have let go, was tried before.
+    fn never_or_no_more(&self, lease: LeaseId, item: &Item) -> LeaseRefused {
         let failed = self.failures.get(&lease.position);
         let attempts = failed.map_or(0, |failures| failures.attempts);
-        if lease.attempt <= attempts {
+        let is_counted_anew = item.replayed || lease.position <= self.filter_since;
+        if lease.attempt <= attempts || is_counted_anew {
             LeaseRefused::Expired
         } else {
             LeaseRefused::NotLeased
@@ -232,17 +234,12 @@ impl Progress {
     fn settle(&mut self, position: Position) {
         self.unlease(position);
         let Some(item) = self.take(position) else { return };
-        self.acked.push_back(position);
-        while self.acked.len() > self.rules.concurrency as usize {
-            self.acked.pop_front();
-        }
+        self.acked.push(position, self.rules.concurrency as usize);
         let lane = self.lane_of(&item.event);
         if item.replayed {
             self.replayed(&lane, &item.event);
-            self.failures.remove(&position);
-        } else {
-            self.done(position);
         }
+        self.done(position);
         self.advance(&lane, position);
         self.forget_passed();
     }
@@ -278,7 +275,7 @@ impl Progress {
     }
 }
 
-fn shortened(reason: &str) -> String {
+pub(super) fn shortened(reason: &str) -> String {
     if reason.len() <= ERROR_BYTES {
         return reason.to_owned();
     }

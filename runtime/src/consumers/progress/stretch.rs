@@ -4,7 +4,7 @@
 //! parked; it takes no more room for a million events than for two. While the feed is read again after a change of the
 //! filter, events that are acknowledged may lie between those that are not, so each of those is named.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, mem};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Most stretches of one aggregate. Beyond, the last two are taken as one with all between them: then a replay may bring
-/// what was acknowledged, but never leaves out what was not.
+/// what was acknowledged, or what no filter wanted, but never leaves out what was parked.
 const STRETCHES: usize = 4_096;
 
 /// Versions from one to another, both included.
@@ -35,12 +35,21 @@ pub(super) struct By {
 
 /// See the module.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::consumers) struct Stretches(Vec<Stretch>);
+pub(in crate::consumers) struct Stretches(
+    /// By where they begin. Those that name their versions have none in common, but for what was taken as one.
+    Vec<Stretch>,
+);
 
 impl Stretches {
     /// The first version that may be parked.
     pub(super) fn first(&self) -> Option<Version> {
         self.0.iter().map(|stretch| stretch.from).min()
+    }
+
+    /// Whether a version before another is named.
+    pub(super) fn name_before(&self, version: Version) -> bool {
+        let mut before = self.0.iter().take_while(|stretch| stretch.from < version);
+        before.any(|stretch| stretch.by.is_none())
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -84,34 +93,87 @@ impl Stretches {
     fn insert(&mut self, stretch: Stretch) {
         let place = self.0.partition_point(|other| other.from <= stretch.from);
         self.0.insert(place, stretch);
-        if self.0.len() > STRETCHES
+        while self.0.len() > STRETCHES
             && let Some(last) = self.0.pop()
             && let Some(before) = self.0.last_mut()
         {
+            before.from = before.from.min(last.from);
             before.through = before.through.max(last.through);
             before.by = None;
         }
     }
 
-    /// An event is acknowledged. Those before it that the same stretch had are.
+    /// An event is acknowledged. Those before it that the same stretch had are, where it goes by a filter; those that are
+    /// named before it have been since it was given out.
     pub(super) fn done(&mut self, version: Version) {
-        self.cut(
-            |stretch| stretch.from <= version && version <= stretch.through,
-            version.plus(1),
-        );
+        let mut behind = Vec::new();
+        for stretch in &mut self.0 {
+            if version < stretch.from || stretch.through < version {
+                continue;
+            }
+            if stretch.by.is_none() && stretch.from < version {
+                behind.push(Stretch {
+                    from: version.plus(1),
+                    ..stretch.clone()
+                });
+                stretch.through = Version(version.0 - 1);
+            } else {
+                stretch.from = version.plus(1);
+            }
+        }
+        self.0.extend(behind);
+        self.put_in_order();
     }
 
     /// Nothing is parked before a version.
     pub(super) fn cut_before(&mut self, version: Version) {
-        self.cut(|stretch| stretch.from < version, version);
+        for stretch in &mut self.0 {
+            stretch.from = stretch.from.max(version);
+        }
+        self.put_in_order();
     }
 
-    fn cut(&mut self, which: impl Fn(&Stretch) -> bool, from: Version) {
-        for stretch in self.0.iter_mut().filter(|stretch| which(stretch)) {
-            stretch.from = from;
+    /// Nothing that others have is parked up to a version. What has come since stays.
+    pub(super) fn take_out(&mut self, others: &Self, through: Version) {
+        let named = others.0.iter().filter(|other| other.by.is_none());
+        let taken: Vec<(Version, Version)> = named
+            .filter(|other| other.from <= through)
+            .map(|other| (other.from, other.through.min(through)))
+            .collect();
+        let mut left = Vec::new();
+        for mut stretch in mem::take(&mut self.0) {
+            if stretch.by.is_some() {
+                // All that a filter lets through up to the last that was known of was known of.
+                stretch.from = stretch.from.max(through.plus(1));
+                left.push(stretch);
+            } else {
+                without(stretch, &taken, &mut left);
+            }
         }
-        self.0.retain(|stretch| stretch.from <= stretch.through);
+        self.0 = left;
+        self.put_in_order();
     }
+
+    fn put_in_order(&mut self) {
+        self.0.retain(|stretch| stretch.from <= stretch.through);
+        self.0.sort_by_key(|stretch| stretch.from);
+    }
+}
+
+/// What is left of a stretch without these, which are in order.
+fn without(mut stretch: Stretch, taken: &[(Version, Version)], left: &mut Vec<Stretch>) {
+    let first = taken.partition_point(|(_, through)| *through < stretch.from);
+    let within = taken.iter().skip(first);
+    for (from, through) in within.take_while(|(from, _)| *from <= stretch.through) {
+        if stretch.from < *from {
+            left.push(Stretch {
+                through: Version(from.0 - 1),
+                ..stretch.clone()
+            });
+        }
+        stretch.from = stretch.from.max(through.plus(1));
+    }
+    left.push(stretch);
 }
 
 /// Stretches with the filters that they go by: what says of any event whether it is parked.
@@ -243,5 +305,66 @@ mod tests {
         assert_eq!(stretches.0.len(), STRETCHES);
         let last = shown(&stretches).pop().unwrap();
         assert_eq!(last, (STRETCHES as u64 * 2, STRETCHES as u64 * 2 + 4, false));
+    }
+
+    #[test]
+    fn what_is_named_before_what_is_acknowledged_stays() {
+        let mut stretches = Stretches::default();
+        for version in [2, 9, 5, 6, 7, 8] {
+            stretches.name(Version(version));
+        }
+        assert_eq!(shown(&stretches), [(2, 2, false), (5, 8, false), (9, 9, false)]);
+        stretches.done(Version(7));
+        assert_eq!(
+            shown(&stretches),
+            [(2, 2, false), (5, 6, false), (8, 8, false), (9, 9, false)]
+        );
+        stretches.done(Version(5));
+        stretches.done(Version(2));
+        assert_eq!(shown(&stretches), [(6, 6, false), (8, 8, false), (9, 9, false)]);
+        assert!(stretches.name_before(Version(7)) && !stretches.name_before(Version(6)));
+    }
+
+    #[test]
+    fn they_stay_in_order_and_begin_where_the_first_of_what_is_joined_does() {
+        let by = |change| By { filter: 0, change };
+        let mut stretches = Stretches::default();
+        stretches.grow(Version(3), by(0));
+        stretches.grow(Version(9), by(0));
+        stretches.name(Version(5));
+        stretches.name(Version(20));
+        stretches.done(Version(6));
+        assert_eq!(shown(&stretches), [(5, 5, false), (7, 9, true), (20, 20, false)]);
+        stretches.grow(Version(30), by(1));
+        assert!(stretches.name_before(Version(7)) && !stretches.name_before(Version(5)));
+    }
+
+    #[test]
+    fn what_came_since_is_not_taken_out() {
+        let by = |change| By { filter: 0, change };
+        let mut stretches = Stretches::default();
+        for version in [2, 3, 6, 7] {
+            stretches.name(Version(version));
+        }
+        stretches.grow(Version(10), by(0));
+        let before = stretches.clone();
+        for version in [4, 5] {
+            stretches.name(Version(version));
+        }
+        stretches.grow(Version(12), by(0));
+        stretches.grow(Version(15), by(1));
+        let left = |through| {
+            let mut stretches = stretches.clone();
+            stretches.take_out(&before, Version(through));
+            shown(&stretches)
+        };
+        assert_eq!(left(10), [(4, 5, false), (11, 12, true), (15, 15, true)]);
+        let first = [(3, 5, false), (6, 7, false), (10, 12, true), (15, 15, true)];
+        assert_eq!(left(2), first);
+        assert_eq!(
+            left(6),
+            [(4, 5, false), (7, 7, false), (10, 12, true), (15, 15, true)]
+        );
+        assert_eq!(left(1).first(), Some(&(2, 5, false)));
     }
 }

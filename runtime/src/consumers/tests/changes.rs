@@ -7,9 +7,12 @@ use std::sync::{
 };
 
 use super::*;
-use crate::store::{
-    AppendError, Completion, ConsumerRow, FeedFilter, FeedPage, Proposal, ReadError,
-    conformance::{Intercept, Intercepted},
+use crate::{
+    store::{
+        AppendError, Completion, ConsumerRow, Direction, FeedFilter, FeedPage, Proposal, ReadError,
+        conformance::{Intercept, Intercepted},
+    },
+    vocabulary::{AggregateId, AggregateKey, RecordedEvent},
 };
 
 /// What a test puts in the store's way.
@@ -20,7 +23,9 @@ pub(super) struct Way {
     /// What consumers have reached is not kept.
     forgetful: AtomicBool,
     /// How often it was kept.
-    saves: AtomicUsize,
+    pub(super) saves: AtomicUsize,
+    /// This event cannot be read.
+    pub(super) damaged: Mutex<Option<(AggregateId, Version)>>,
     /// The next read of the feed tells that it is there, and waits.
     gate: Mutex<Option<(Sender<()>, Receiver<()>)>>,
 }
@@ -38,6 +43,29 @@ impl Intercept for Way {
         } else {
             store.append(proposal, done);
         }
+    }
+
+    fn history(
+        &self,
+        store: &MemoryStore,
+        key: &AggregateKey,
+        from: Version,
+        direction: Direction,
+        limit: PageLimit,
+    ) -> Result<Vec<RecordedEvent>, ReadError> {
+        let events = store.history(key, from, direction, limit)?;
+        let damaged = self.damaged.lock().unwrap().clone();
+        let is_damaged = |event: &RecordedEvent| {
+            damaged
+                .as_ref()
+                .is_some_and(|(id, version)| event.key.aggregate_id == *id && event.version == *version)
+        };
+        if events.iter().any(is_damaged) {
+            return Err(ReadError::Damaged {
+                what: format!("the events of `{key}`"),
+            });
+        }
+        Ok(events)
     }
 
     fn feed(

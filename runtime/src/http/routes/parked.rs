@@ -102,7 +102,7 @@ fn document(parked: &ParkedLane) -> Value {
         "type": lane.aggregate.aggregate_type.as_str(),
         "id": lane.aggregate.aggregate_id.as_str(),
         "alone": lane.alone.map(|version| version.0),
-        "first_version": parked.first().0,
+        "first_version": parked.first.0,
         "events": parked.count,
         "attempts": parked.attempts,
         "last_error": parked.error,
@@ -207,8 +207,8 @@ pub(super) async fn replay(
         }
     };
     let (consumers, named) = (running.consumers.clone(), name.clone());
-    let replaying = super::blocking(move || consumers.replay(&named, lane.as_ref())).await??;
-    running.consumers.written_down(&name).await?;
+    let came = super::blocking(move || consumers.replay(&named, lane.as_ref())).await?;
+    let replaying = running.consumers.once_written(&name, came).await?;
     Ok(super::json(&json!({ "replaying_aggregates": replaying })))
 }
 
@@ -250,7 +250,7 @@ pub(super) async fn skip(
     let lane = LaneKey::of(key, body.version.map(Version));
     let (consumers, named) = (running.consumers.clone(), name.clone());
     let through = body.through.map(Version);
-    let skipped = super::blocking(move || consumers.skip(&named, &lane, through, body.reason)).await??;
-    running.consumers.written_down(&name).await?;
+    let came = super::blocking(move || consumers.skip(&named, &lane, through, body.reason)).await?;
+    let skipped = running.consumers.once_written(&name, came).await?;
     Ok(super::json(&json!({ "skipped": skipped })))
 }
