@@ -67,6 +67,8 @@ pub(super) struct Described {
     pub(super) generation: u64,
     /// Where it begins.
     pub(super) start: Position,
+    /// How often another filter was put in force in this generation.
+    pub(super) filter_changes: u64,
 }
 
 /// The payload of each event.
@@ -79,8 +81,15 @@ struct Payload {
     generation: u64,
     /// A cursor.
     start: String,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    filter_changes: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     skipped: Option<Skipped>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// What the last event says, with when the first and the last were recorded.
@@ -133,6 +142,7 @@ pub(super) fn find(store: &dyn EventStore, name: &ConsumerName) -> Result<Option
             paused_because: payload.paused_because,
             generation: payload.generation,
             start: start.position,
+            filter_changes: payload.filter_changes,
         },
         deleted: event.event_type.as_str() == Change::Deleted.names().1,
         version: event.version,
@@ -168,6 +178,7 @@ pub(super) fn record(store: &Arc<dyn EventStore>, recording: Recording<'_>) -> R
         paused_because: described.paused_because.clone(),
         generation: described.generation,
         start: Cursor::new(identity.log_id, identity.epoch, described.start).to_string(),
+        filter_changes: described.filter_changes,
         skipped: recording.skipped,
     };
     let unknown = |reason: String| AppendError::Unknown { reason };

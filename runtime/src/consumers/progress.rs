@@ -139,6 +139,8 @@ pub(super) struct Progress {
     mixed: Position,
     /// Where the log ended when the filter was last changed: what was leased by another is not behind it.
     filter_since: Position,
+    /// How often it was.
+    filter_changes: u64,
     /// Wanted and neither acknowledged nor parked, as far as is known.
     undone: BTreeSet<Position>,
     /// The last position of what is done.
@@ -183,6 +185,7 @@ impl Progress {
             earlier: Vec::new(),
             mixed: Position(0),
             filter_since: Position(0),
+            filter_changes: 0,
             undone: BTreeSet::new(),
             last_done: start,
             acked: Recent::default(),

@@ -136,14 +136,15 @@ impl Consumers {
             .map(|(lane, _)| lane)
             .collect();
         let rules = described.definition.clone();
+        let end = self.store.last_position();
         let record = record.filter(|record| record.generation == described.generation);
         let progress = match record {
-            Some(record) => {
-                Progress::restore(record, parked, rules, self.bounds(), self.store.last_position())
-            }
+            Some(record) => Progress::restore(record, parked, rules, self.bounds(), end),
             None => Progress::new(described.generation, described.start, rules, self.bounds()),
         };
-        let mut progress = progress.owned_by(Owner::of(&name));
+        let mut progress = progress
+            .after_filter_changes(described.filter_changes, end)
+            .owned_by(Owner::of(&name));
         progress.parked_again(stale);
         let secrets = secrets.filter(|_| described.definition.webhook.is_some());
         let consumer = Consumer::new(name.clone(), progress, described, found.changed_at);
@@ -291,6 +292,7 @@ impl Consumers {
             paused_because: None,
             generation: before.map_or(0, |found| found.version.0) + 1,
             start: self.position_of(start)?,
+            filter_changes: 0,
         };
         let changed_at = self.record(name, Change::Created, &described)?;
         let progress = Progress::new(described.generation, described.start, definition, self.bounds());
@@ -314,6 +316,9 @@ impl Consumers {
             return Err(ConsumerError::TooManyFilters {
                 limit: EARLIER_FILTERS,
             });
+        }
+        if definition.filter != described.definition.filter {
+            described.filter_changes += 1;
         }
         described.definition = definition;
         let changed_at = self.record(name, Change::Changed, &described)?;
@@ -372,6 +377,7 @@ impl Consumers {
         let mut described = consumer.lock().described.clone();
         described.start = self.position_of(start)?;
         described.generation = before.map_or(described.generation, |found| found.version.0) + 1;
+        described.filter_changes = 0;
         let changed_at = self.record(name, Change::Reset, &described)?;
         let rules = described.definition.clone();
         let mut state = consumer.lock();

@@ -34,6 +34,7 @@ impl Progress {
         let before = mem::replace(&mut self.rules, rules);
         if before.filter != self.rules.filter {
             self.filter_since = end;
+            self.filter_changes += 1;
             self.judge_anew();
         }
     }

@@ -19,6 +19,7 @@ pub(in crate::consumers) struct Record {
     earlier: Vec<(u32, Position, Distances)>,
     mixed: Position,
     filter_since: Position,
+    filter_changes: u64,
 }
 
 /// Positions, each as the distance from the one before, the first from 0.
@@ -74,6 +75,7 @@ impl Progress {
             earlier: earlier.collect(),
             mixed: self.mixed,
             filter_since: self.filter_since,
+            filter_changes: self.filter_changes,
         }
     }
 
@@ -112,9 +114,21 @@ impl Progress {
             filters: record.filters,
             mixed: record.mixed,
             filter_since: record.filter_since,
+            filter_changes: record.filter_changes,
             ..Self::new(record.generation, start, before, bounds)
         };
         progress.set_rules(rules, end);
         progress
+    }
+
+    /// The same when another filter was put in force so often by now, and the log ends there. Where that is oftener than was
+    /// written down here, events may have been leased and let go of which nothing is known, also if the filter is the same again.
+    pub(in crate::consumers) fn after_filter_changes(self, changes: u64, end: Position) -> Self {
+        let is_known = self.filter_changes == changes;
+        Self {
+            filter_since: if is_known { self.filter_since } else { end },
+            filter_changes: changes,
+            ..self
+        }
     }
 }

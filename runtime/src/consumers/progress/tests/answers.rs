@@ -141,6 +141,9 @@ impl World {
             self.rules.filter = now;
             self.progress = Progress::restore(record, parked, self.rules.clone(), BOUNDS, self.end());
         }
+        let empty = Progress::new(0, Position(0), self.rules.clone(), BOUNDS);
+        let progress = std::mem::replace(&mut self.progress, empty);
+        self.progress = progress.after_filter_changes(self.filter_changes, self.end());
         self.ended.extend(
             self.out
                 .drain(..)
@@ -222,7 +225,9 @@ impl World {
     /// Other events are wanted. What lies before the checkpoint, and was not, is passed for good.
     pub(super) fn choose(&mut self, kinds: u8, saved: bool) {
         self.pass_by();
-        self.rules.filter = filter(kinds);
+        let filter = filter(kinds);
+        self.filter_changes += u64::from(self.rules.filter != filter);
+        self.rules.filter = filter;
         self.progress.set_rules(self.rules.clone(), self.end());
         self.renewals += 1;
         if saved {

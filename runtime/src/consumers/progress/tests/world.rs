@@ -24,6 +24,8 @@ pub(super) struct Lease {
 pub(super) struct World {
     pub(super) progress: Progress,
     pub(super) rules: Definition,
+    /// How often another filter was chosen.
+    pub(super) filter_changes: u64,
     pub(super) log: Vec<RecordedEvent>,
     pub(super) now: Millis,
     pub(super) said: Said,
@@ -48,6 +50,7 @@ impl World {
         Self {
             progress,
             rules,
+            filter_changes: 0,
             log: Vec::new(),
             now: 0,
             said: Said::default(),
