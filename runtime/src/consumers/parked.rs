@@ -253,6 +253,7 @@ impl Consumers {
                 Err(ReadError::Damaged { .. }) if damaged < COUNT_DAMAGED => {
                     damaged += 1;
                     from = from.plus(1);
+                    most = COUNT_EVENTS;
                 }
                 found => {
                     let found = found?;

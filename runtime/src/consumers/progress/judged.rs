@@ -171,7 +171,7 @@ impl Progress {
         };
         let (lane, is_owed) = (self.lane_of(&item.event), self.is_owed(item));
         let is_read_again = if item.replayed {
-            self.is_parked_before(&lane, item.event.version)
+            self.may_have_before(&lane, item.event.version)
         } else {
             position > self.scanned
         };

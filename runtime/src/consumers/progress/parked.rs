@@ -246,13 +246,6 @@ impl Progress {
         Ok(())
     }
 
-    /// Whether an event is parked that comes before one that is out, having been wanted since. Only those that are named
-    /// count: a stretch that goes by a filter begins behind what was acknowledged last, wherever its next event is.
-    pub(super) fn is_parked_before(&self, lane: &LaneKey, version: Version) -> bool {
-        let parked = self.parked.get(lane);
-        parked.is_some_and(|parked| parked.stretches.name_before(version))
-    }
-
     /// A parked lane is another, or none any more: that is to be written down.
     pub(super) fn parked_changed(&mut self, lane: &LaneKey) {
         self.places = None;

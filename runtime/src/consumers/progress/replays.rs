@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use super::{LaneKey, ParkedEvents, ParkedRefused, Progress, settle::shortened};
+use super::{LaneKey, Parked, ParkedEvents, ParkedRefused, Progress, settle::shortened};
 use crate::vocabulary::{Millis, Position, RecordedEvent, Version};
 
 /// What share of the room for events from the feed replays have beside it: one in so many.
@@ -67,8 +67,7 @@ impl Progress {
             if self.lanes.contains_key(lane) {
                 continue;
             }
-            // While the feed is read again, earlier events of the lane may come that are wanted now.
-            let known_from = self.mixed.min(parked.through);
+            let known_from = self.known_from(parked);
             if self.scanned < known_from {
                 early.push((known_from, lane.clone()));
                 continue;
@@ -84,6 +83,20 @@ impl Progress {
         }
         self.early.extend(early);
         reads
+    }
+
+    /// Where all of a lane is known: while the feed is read again, earlier events may come that are wanted now.
+    fn known_from(&self, parked: &Parked) -> Position {
+        self.mixed.min(parked.through)
+    }
+
+    /// Whether something may come before a replayed event that was out. Of what is parked only events that are named count: a
+    /// stretch that goes by a filter begins behind what was acknowledged last, wherever its next event is.
+    pub(super) fn may_have_before(&self, lane: &LaneKey, version: Version) -> bool {
+        let parked = self.parked.get(lane);
+        parked.is_some_and(|parked| {
+            self.scanned < self.known_from(parked) || parked.stretches.name_before(version)
+        })
     }
 
     /// Takes back those of which it may be time now. Neither place goes back, so none of the others can be.
