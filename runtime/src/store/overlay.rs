@@ -245,7 +245,7 @@ impl Overlay {
             .newest_first()
             .find_map(|segment| segment.outcome(wanted, hash, idempotency));
         drop(inner);
-        found.map(|place| place.commit()).transpose()
+        found.map(|place| place.commit().map(Arc::new)).transpose()
     }
 
     /// Everything that is here now, the oldest first.

@@ -126,31 +126,45 @@ impl Committed {
         Position(self.first_position.0 + self.commit.events.len() as u64 - 1)
     }
 
-    /// The events as readers see them.
-    pub fn recorded_events(&self) -> impl Iterator<Item = RecordedEvent> + '_ {
+    /// The events as readers see them, of a commit that nobody else needs: its names are shared, and nothing is copied.
+    pub(crate) fn into_recorded_events(self) -> impl Iterator<Item = RecordedEvent> {
+        let Commit {
+            key,
+            first_version,
+            command,
+            context,
+            module,
+            events,
+            ..
+        } = self.commit;
+        let recorded_at = context.now;
         let origin = Arc::new(Origin {
-            command: self.commit.command.name.clone(),
-            command_id: self.commit.context.command_id.clone(),
-            correlation_id: self.commit.context.correlation_id.clone(),
-            causation_id: self.commit.context.causation_id.clone(),
-            actor: self.commit.context.actor.clone(),
-            traceparent: self.commit.context.traceparent.clone(),
-            module: self.commit.module,
+            command: command.name,
+            command_id: context.command_id,
+            correlation_id: context.correlation_id,
+            causation_id: context.causation_id,
+            actor: context.actor,
+            traceparent: context.traceparent,
+            module,
         });
-        self.commit
-            .events
-            .iter()
+        events
+            .into_iter()
             .enumerate()
             .map(move |(index, event)| RecordedEvent {
-                key: self.commit.key.clone(),
-                version: self.commit.first_version.plus(index),
+                key: key.clone(),
+                version: first_version.plus(index),
                 position: Position(self.first_position.0 + index as u64),
-                event_type: event.event_type.clone(),
+                event_type: event.event_type,
                 schema: event.schema,
-                recorded_at: self.commit.context.now,
-                payload: event.payload.clone(),
+                recorded_at,
+                payload: event.payload,
                 origin: Arc::clone(&origin),
             })
+    }
+
+    /// The events as readers see them.
+    pub fn recorded_events(&self) -> impl Iterator<Item = RecordedEvent> {
+        self.clone().into_recorded_events()
     }
 }
 

@@ -248,12 +248,13 @@ fn read_all(mut readers: Vec<Reader>, shared: &Shared) -> io::Result<Vec<Told>> 
             is_released = true;
             readers.iter_mut().try_for_each(Reader::release)?;
         }
+        let mut has_more = false;
         for (number, (reader, place)) in readers.iter_mut().zip(&shared.places).enumerate() {
             if !reader.is_due(now) {
                 continue;
             }
             let before = *reader.told();
-            reader
+            has_more |= reader
                 .read(&mut buffer, now)
                 .map_err(|error| io::Error::new(error.kind(), format!("subscriber {number}: {error}")))?;
             let after = reader.told();
@@ -265,7 +266,9 @@ fn read_all(mut readers: Vec<Reader>, shared: &Shared) -> io::Result<Vec<Told>> 
                 .fetch_add(after.events - before.events, Ordering::AcqRel);
             place.store(after.position, Ordering::Release);
         }
-        std::thread::sleep(LOOK_EVERY.saturating_sub(now.elapsed()));
+        if !has_more {
+            std::thread::sleep(LOOK_EVERY.saturating_sub(now.elapsed()));
+        }
     }
     Ok(readers.iter().map(|reader| *reader.told()).collect())
 }

@@ -90,8 +90,9 @@ impl Reader {
         Ok(())
     }
 
-    /// Reads what there is; a slow one, once it was told that it is at the end, a few bytes of it.
-    pub(super) fn read(&mut self, buffer: &mut [u8], now: Instant) -> io::Result<()> {
+    /// Reads what there is; a slow one, once it was told that it is at the end, a few bytes of it. True when there may be more
+    /// that it would read.
+    pub(super) fn read(&mut self, buffer: &mut [u8], now: Instant) -> io::Result<bool> {
         let is_slow = self.is_slow && self.told.caught_up > 0;
         let (bytes, times) = if is_slow {
             self.rests_until = Some(now + SLOW_REST);
@@ -103,16 +104,16 @@ impl Reader {
             let read = match self.socket.read(&mut buffer[..bytes]) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };
             self.take(&buffer[..read])?;
             if read < bytes {
-                break;
+                return Ok(false);
             }
         }
-        Ok(())
+        Ok(!is_slow)
     }
 
     fn take(&mut self, input: &[u8]) -> io::Result<()> {

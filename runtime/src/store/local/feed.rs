@@ -7,7 +7,7 @@ use crate::{
         format::{Chunk, Malformed, Mark},
         index::{Seeking, Stretch},
     },
-    vocabulary::{Position, RecordedEvent},
+    vocabulary::{Committed, Position, RecordedEvent},
 };
 
 /// How much of the log one call looks at, bytes, when little of it is wanted.
@@ -122,7 +122,7 @@ impl<'a> Page<'a> {
     fn take(&mut self, chunk: &Chunk) -> Result<Option<Mark>, Malformed> {
         let filter = self.filter;
         let (commits, behind) = chunk.read_wanted(|scan| filter.wants_any_of(scan))?;
-        for event in commits.iter().flat_map(|committed| committed.recorded_events()) {
+        for event in commits.into_iter().flat_map(Committed::into_recorded_events) {
             if event.position <= self.after || !filter.wants(&event) {
                 continue;
             }

@@ -42,7 +42,7 @@ impl Shared {
         };
         let fresh = |page: &mut Page| {
             let mut add = |place: &Place| {
-                let mut events: Vec<_> = place.commit()?.recorded_events().collect();
+                let mut events: Vec<_> = place.commit()?.into_recorded_events().collect();
                 if direction == Direction::Backward {
                     events.reverse();
                 }

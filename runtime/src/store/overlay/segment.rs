@@ -128,13 +128,13 @@ impl Place {
     }
 
     /// Reads it.
-    pub(in crate::store) fn commit(&self) -> Result<Arc<Committed>, Malformed> {
+    pub(in crate::store) fn commit(&self) -> Result<Committed, Malformed> {
         let stored = Frames::one(&self.body, self.at)?;
         let record = self.body.slice_ref(stored.record);
-        Ok(Arc::new(Committed {
+        Ok(Committed {
             commit: decode_commit(ModuleDigest(*stored.module), &record)?,
             first_position: Position(self.first_position),
-        }))
+        })
     }
 
     /// Where the aggregate stands after it.
