@@ -77,15 +77,9 @@ fn digits(number: u64) -> usize {
 
 /// Appends a number without leading zeros.
 fn push_number(number: u64, text: &mut Vec<u8>) {
-    let bytes = number.to_be_bytes();
-    let (_, used) = bytes.split_at(bytes.len() - digits(number).div_ceil(2));
-    match used {
-        [first @ 0..16, rest @ ..] => {
-            text.extend_from_slice(&super::hex_pair(*first)[1..]);
-            super::push_hex(rest, text);
-        }
-        all => super::push_hex(all, text),
-    }
+    let all = super::hex::sixteen_digits(number);
+    let (_, used) = all.split_at(all.len() - digits(number));
+    text.extend_from_slice(used);
 }
 
 impl fmt::Display for Cursor {

@@ -12,6 +12,16 @@ pub fn push_hex(bytes: &[u8], text: &mut Vec<u8>) {
     }
 }
 
+/// All digits of a number.
+pub(super) fn sixteen_digits(number: u64) -> [u8; 16] {
+    let [a, b, c, d, e, f, g, h] = number.to_be_bytes();
+    let mut digits = [0; 16];
+    let (high, low) = digits.split_at_mut(8);
+    high.copy_from_slice(&eight_digits([a, b, c, d]));
+    low.copy_from_slice(&eight_digits([e, f, g, h]));
+    digits
+}
+
 /// The digits of four bytes, made in the bytes of one word at a time.
 fn eight_digits(bytes: [u8; 4]) -> [u8; 8] {
     let word = u64::from(u32::from_be_bytes(bytes));
@@ -43,6 +53,13 @@ pub fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_have_all_their_digits() {
+        for number in [0, 7, 0xfedc_ba98_7654_3210, u64::MAX] {
+            assert_eq!(sixteen_digits(number), *format!("{number:016x}").as_bytes());
+        }
+    }
 
     #[test]
     fn every_byte_has_its_two_digits() {
