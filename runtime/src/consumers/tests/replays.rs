@@ -14,23 +14,24 @@ const EVENTS: usize = 256;
 const AGGREGATES: u64 = 200;
 const EACH: u64 = 100;
 
-/// Parks the first event of whatever is delivered, until nothing is.
-async fn park_all(consumers: &Consumers) {
+/// Fetches, and has what comes parked.
+async fn park(consumers: &Consumers) -> Vec<Delivered> {
     let refusal = Refusal {
         reason: "no such customer".into(),
         park: true,
         ..Refusal::default()
     };
-    loop {
-        let delivered = consumers.fetch(&name(), &fetch("m")).await.unwrap();
-        if delivered.is_empty() {
-            return;
-        }
-        consumers
-            .nack(&name(), "m", &leases(&delivered), &refusal)
-            .await
-            .unwrap();
-    }
+    let delivered = consumers.fetch(&name(), &fetch("m")).await.unwrap();
+    consumers
+        .nack(&name(), "m", &leases(&delivered), &refusal)
+        .await
+        .unwrap();
+    delivered
+}
+
+/// Parks the first event of whatever is delivered, until nothing is.
+async fn park_all(consumers: &Consumers) {
+    while !park(consumers).await.is_empty() {}
 }
 
 /// Takes what comes, in order within each aggregate. Gives how many events were delivered.
@@ -226,12 +227,7 @@ async fn a_skip_ends_where_it_says() {
     consumers
         .put(&name(), Definition::default(), Start::Beginning)
         .unwrap();
-    let lost = consumers.fetch(&name(), &fetch("m")).await.unwrap();
-    let park = Refusal {
-        park: true,
-        ..Refusal::default()
-    };
-    consumers.nack(&name(), "m", &leases(&lost), &park).await.unwrap();
+    let lost = park(&consumers).await;
     let lane = consumers.parked(&name(), None, 1).unwrap().remove(0).lane;
     let skip = |through| consumers.skip(&name(), &lane, Some(Version(through)), "a test".into());
     // Nothing is parked before the first: nothing is done, and nothing recorded.
@@ -261,12 +257,7 @@ async fn a_skip_leaves_what_is_parked_while_it_is_recorded() {
     consumers
         .put(&name(), Definition::default(), Start::Beginning)
         .unwrap();
-    let lost = consumers.fetch(&name(), &fetch("m")).await.unwrap();
-    let park = Refusal {
-        park: true,
-        ..Refusal::default()
-    };
-    consumers.nack(&name(), "m", &leases(&lost), &park).await.unwrap();
+    park(&consumers).await;
     let parked = consumers.parked(&name(), None, 1).unwrap().remove(0);
     assert_eq!(parked.parked.count, 2);
     store.hold_commits();
