@@ -207,7 +207,7 @@ limits! {
         "frames of such a relay that are kept for subscribers that are a little behind", on breach "`fell-behind`, from the store", because "A third of a second.";
     relay_frame_bytes: usize = 256 * KIB, at most 1_024 * KIB as u64, "B",
         "events put into one frame of a relay when they are ready together", on breach "another frame", because "Together with `relay-frames`, 8 MiB for each relay.";
-    pushed_streams: usize = 16, at most 4_096, "count",
+    pushed_streams: usize = 64, at most 4_096, "count",
         "subscribers that keep up to which one task writes the frames of a relay", on breach "another task", because "A frame is written to one after the other, some tens of microseconds each, spread over four fifths of `stream-gather`.";
     subscribers: usize = 4_096, at most 65_536, "count",
         "streams at a time", on breach "429", because "File descriptors and memory.";
