@@ -25,7 +25,7 @@ use tokio::{
         },
         mpsc, oneshot,
     },
-    time::timeout,
+    time::{Instant, sleep_until, timeout},
 };
 
 use super::{Signal, relay::Frame};
@@ -271,7 +271,7 @@ impl Pusher {
 
     async fn put(&mut self, frame: &Bytes) {
         let at_once = at_once(self.members.len(), self.manner.pauses);
-        let (mut at, mut done) = (0_usize, 0_usize);
+        let (mut at, mut done, mut due) = (0_usize, 0_usize, Instant::now());
         while let Some(member) = self.members.get(at) {
             if member.back.is_closed() {
                 self.leave(at);
@@ -287,11 +287,12 @@ impl Pusher {
             done += 1;
             // A frame takes the system tens of microseconds. Whoever waits for an answer to a command goes first, and many
             // outlets are spread over the time until the next frame: all at once, they would take both processors for it.
+            tokio::task::yield_now().await;
             let is_late = !self.next.is_empty() || !self.receiver.is_empty();
             if done.is_multiple_of(at_once) && at < self.members.len() && !is_late {
-                tokio::time::sleep(PAUSE).await;
-            } else {
-                tokio::task::yield_now().await;
+                // By the time since the frame came: each pause by itself lasts longer than it should.
+                due += PAUSE;
+                sleep_until(due).await;
             }
         }
     }
