@@ -2,17 +2,19 @@
 //! no effect.
 
 use std::{
+    collections::HashMap,
     sync::Barrier,
     time::{Duration, Instant},
 };
 
-use annals::vocabulary::Limits;
+use annals::vocabulary::{Limits, hex};
 use annals_tests::{
     guests,
     http::{Connection, Response},
     server::{Api, TestServer},
 };
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 /// The activations in the log.
 fn activations(server: &TestServer) -> usize {
@@ -276,4 +278,49 @@ fn an_upload_whose_client_goes_away_completes_or_has_no_effect() {
     assert_eq!(answer.ok()["active"], true);
     assert_eq!((activations(&server), server.whole_feed().len()), (1, 0));
     server.command("counter/a", "add", &json!({ "by": 1 })).ok();
+}
+
+/// The counter with a number in a custom section, and its digest.
+fn numbered(counter: &[u8], number: u32) -> (Vec<u8>, String) {
+    let mut module = counter.to_vec();
+    // Section 0 of six bytes: a name of one byte, and the number.
+    module.extend_from_slice(&[0, 6, 1, b'n']);
+    module.extend_from_slice(&number.to_be_bytes());
+    let digest = hex(&Sha256::digest(&module));
+    (module, digest)
+}
+
+/// Two modules whose digests begin with the same eight digits, of which there are two among some hundred thousand.
+fn alike() -> [(Vec<u8>, String); 2] {
+    let counter = guests::counter();
+    let mut seen = HashMap::new();
+    let twice = (0_u32..).find_map(|number| {
+        let (_, digest) = numbered(&counter, number);
+        let other = seen.insert(digest[..8].to_owned(), number)?;
+        Some([other, number])
+    });
+    twice.unwrap().map(|number| numbered(&counter, number))
+}
+
+#[test]
+fn a_module_is_found_by_as_much_of_its_digest_as_no_other_has() {
+    let server = TestServer::start();
+    let [one, other] = alike();
+    for (module, digest) in [&one, &other] {
+        assert_eq!(server.upload(module).ok()["digest"], *digest);
+    }
+    let common = one
+        .1
+        .bytes()
+        .zip(other.1.bytes())
+        .take_while(|(a, b)| a == b)
+        .count();
+    let problem = server
+        .get(&format!("/v1/modules/{}", &one.1[..common]))
+        .problem(400, "malformed-request");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains(&one.1) && detail.contains(&other.1), "{problem}");
+    assert_eq!(problem["fix"], "send more digits");
+    let found = server.get(&format!("/v1/modules/{}", &one.1[..=common])).ok();
+    assert_eq!(found["digest"], one.1);
 }

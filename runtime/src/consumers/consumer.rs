@@ -31,8 +31,6 @@ pub(super) struct Changes {
     /// The number of the last change in it.
     pub(super) upto: u64,
     pub(super) record: Record,
-    /// Where it says that the checkpoint is.
-    pub(super) checkpoint: Position,
     /// Lanes, and what is parked of them now.
     pub(super) parked: Vec<(LaneKey, Option<Parked>)>,
 }
@@ -50,10 +48,8 @@ pub(super) struct State {
     pub(super) wishes: u64,
     /// The number of the last change that is to be written down.
     changes: u64,
-    /// Where a restart would find the checkpoint, as far as is known.
-    recorded: Position,
-    /// Where it was when it was last asked to be written down without anything else.
-    asked: Position,
+    /// Where the checkpoint was when it was last taken to be written down.
+    taken: Position,
 }
 
 /// See the module.
@@ -77,8 +73,7 @@ impl Consumer {
         Self {
             name,
             state: Mutex::new(State {
-                recorded: progress.checkpoint(),
-                asked: Position(0),
+                taken: progress.checkpoint(),
                 progress,
                 described,
                 changed_at,
@@ -111,17 +106,12 @@ impl Consumer {
     pub(super) fn take_changes(&self) -> Option<Changes> {
         let mut state = self.lock();
         let parked = state.progress.take_parked_changes();
+        state.taken = state.progress.checkpoint();
         (!state.deleted).then(|| Changes {
             upto: state.changes,
             record: state.progress.record(),
-            checkpoint: state.progress.checkpoint(),
             parked,
         })
-    }
-
-    /// These were written down.
-    pub(super) fn recorded(&self, checkpoint: Position) {
-        self.lock().recorded = checkpoint;
     }
 
     /// These were not written down.
@@ -174,29 +164,9 @@ impl Consumer {
 }
 
 impl State {
-    /// Whether the checkpoint is further than a restart would find it.
-    pub(super) fn is_ahead(&self) -> bool {
-        self.progress.checkpoint() > self.recorded
-    }
-
-    /// Whether the checkpoint has come further by more than so many positions since it was last written down, or asked to be.
-    /// Then it is now.
-    pub(super) fn has_come_by(&mut self, positions: u64) -> bool {
-        let checkpoint = self.progress.checkpoint();
-        let last = self.recorded.max(self.asked);
-        let has_come = checkpoint.0 > last.0.saturating_add(positions);
-        if has_come {
-            self.asked = checkpoint;
-        }
-        has_come
-    }
-
-    /// Another progress begins elsewhere.
-    pub(super) fn begin(&mut self, progress: Progress) {
-        // Rows of before are void.
-        self.recorded = progress.checkpoint();
-        self.asked = Position(0);
-        self.progress = progress;
+    /// Whether the checkpoint has come further by more than so many positions since it was last taken to be written down.
+    pub(super) fn has_come_by(&self, positions: u64) -> bool {
+        self.progress.checkpoint().0 > self.taken.0.saturating_add(positions)
     }
 
     /// Takes note of a change that is to be written down, and numbers it.

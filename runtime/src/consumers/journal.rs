@@ -81,15 +81,10 @@ struct Payload {
     generation: u64,
     /// A cursor.
     start: String,
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default)]
     filter_changes: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     skipped: Option<Skipped>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
-fn is_zero(count: &u64) -> bool {
-    *count == 0
 }
 
 /// What the last event says, with when the first and the last were recorded.

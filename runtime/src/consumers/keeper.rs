@@ -121,20 +121,14 @@ fn save(store: &dyn EventStore, consumers: Vec<Arc<Consumer>>) {
     let mut taken = Vec::new();
     for consumer in consumers {
         // One that was deleted meanwhile has taken its rows along.
-        if let Some(changes) = consumer.take_changes() {
-            let Changes {
-                upto,
-                record,
-                checkpoint,
-                parked,
-            } = changes;
+        if let Some(Changes { upto, record, parked }) = consumer.take_changes() {
             rows.push(row(progress_key(&consumer.name), encode(&record)));
             let lanes: Vec<LaneKey> = parked.iter().map(|(lane, _)| lane.clone()).collect();
             rows.extend(parked.into_iter().map(|(lane, parked)| {
                 let key = parked_key(&consumer.name, &lane);
                 row(key, parked.and_then(|parked| encode(&(lane, parked))))
             }));
-            taken.push((consumer, upto, checkpoint, lanes));
+            taken.push((consumer, upto, lanes));
         }
     }
     if taken.is_empty() {
@@ -144,12 +138,9 @@ fn save(store: &dyn EventStore, consumers: Vec<Arc<Consumer>>) {
     if let Err(error) = &saved {
         tracing::warn!(%error, "what consumers have reached could not be written down");
     }
-    for (consumer, upto, checkpoint, lanes) in taken {
+    for (consumer, upto, lanes) in taken {
         match &saved {
-            Ok(()) => {
-                consumer.recorded(checkpoint);
-                consumer.saved(Saved { upto, failed: None });
-            }
+            Ok(()) => consumer.saved(Saved { upto, failed: None }),
             Err(error) => {
                 consumer.again(lanes);
                 consumer.saved(Saved {

@@ -198,31 +198,21 @@ impl Consumers {
         name: &ConsumerName,
         came: Result<T, ConsumerError>,
     ) -> Result<T, ConsumerError> {
-        match came {
-            Ok(_) => self.written_down(name).await?,
-            Err(ConsumerError::Parked { .. }) => self.all_written_down(name).await?,
-            Err(_) => {}
+        if matches!(came, Ok(_) | Err(ConsumerError::Parked { .. })) {
+            self.written_down(name).await?;
         }
         came
     }
 
-    /// Completes once nothing of a consumer is still to be written down: at once, when nothing is.
-    ///
-    /// # Errors
-    /// [`ConsumerError::NotWritten`].
-    pub async fn all_written_down(&self, name: &ConsumerName) -> Result<(), ConsumerError> {
-        if self.find(name)?.is_written_down() {
-            return Ok(());
-        }
-        self.written_down(name).await
-    }
-
-    /// Completes once everything that happened to a consumer so far is written down.
+    /// Completes once everything that happened to a consumer so far is written down: at once, where it is.
     ///
     /// # Errors
     /// [`ConsumerError::NotWritten`].
     pub async fn written_down(&self, name: &ConsumerName) -> Result<(), ConsumerError> {
         let consumer = self.find(name)?;
+        if consumer.is_written_down() {
+            return Ok(());
+        }
         let change = consumer.lock().changed();
         self.keep(&consumer);
         consumer.durable(change).await

@@ -226,7 +226,7 @@ impl Consumers {
     }
 
     /// Creates a consumer that begins there, or changes the one there is, which goes on behind its checkpoint. It blocks;
-    /// [`Self::all_written_down`] completes once a change is all there after a restart. True when it is new; none when
+    /// [`Self::written_down`] completes once a change is all there after a restart. True when it is new; none when
     /// nothing had to change.
     ///
     /// # Errors
@@ -383,7 +383,7 @@ impl Consumers {
         let mut state = consumer.lock();
         let lanes: Vec<LaneKey> = state.progress.parked().map(|(lane, _)| lane.clone()).collect();
         let progress = Progress::new(described.generation, described.start, rules, self.bounds());
-        state.begin(progress.owned_by(Owner::of(name)));
+        state.progress = progress.owned_by(Owner::of(name));
         state.progress.parked_again(lanes);
         state.described = described;
         state.changed_at = changed_at;
@@ -399,7 +399,7 @@ impl Consumers {
     pub fn stop(&self) {
         for consumer in self.names().iter().filter_map(|name| self.find(name).ok()) {
             // What could not be written down has been told so: it is written when it is asked for again, and not else.
-            if consumer.has_failed() || !consumer.lock().is_ahead() {
+            if consumer.has_failed() || !consumer.lock().has_come_by(0) {
                 continue;
             }
             consumer.lock().changed();

@@ -301,17 +301,21 @@ async fn a_member_that_waits_gets_what_parking_makes_room_for() {
     consumers.stop();
 }
 
+/// Leases that are soon over.
+fn short() -> Definition {
+    Definition {
+        ack_deadline_ms: 100,
+        ..Definition::default()
+    }
+}
+
 /// A lease that ran out counts, also when it is the late acknowledgement that notices.
 #[tokio::test]
 async fn a_late_acknowledgement_writes_the_failed_attempt_down() {
     let house = House::new();
     let consumers = house.open();
     append(&house.store, &["a"]);
-    let definition = Definition {
-        ack_deadline_ms: 100,
-        ..Definition::default()
-    };
-    consumers.put(&name(), definition, Start::Beginning).unwrap();
+    consumers.put(&name(), short(), Start::Beginning).unwrap();
     let delivered = consumers.fetch(&name(), &fetch("m")).await.unwrap();
     tokio::time::sleep(Duration::from_millis(150)).await;
     let settled = consumers.ack(&name(), "m", &leases(&delivered)).await.unwrap();

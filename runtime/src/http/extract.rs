@@ -165,12 +165,14 @@ fn found_in(encoded: &str, name: &str) -> String {
     let mut pairs = encoded
         .split('&')
         .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    let decoded = |text: &str| {
-        let text = text.replace('+', " ");
-        percent_decode_str(&text).decode_utf8_lossy().into_owned()
-    };
-    let found = pairs.find(|(found, _)| decoded(found) == name);
-    found.map_or_else(String::new, |(_, value)| decoded(value))
+    let found = pairs.find(|(found, _)| form_decoded(found) == name);
+    found.map_or_else(String::new, |(_, value)| form_decoded(value))
+}
+
+/// A name or a value of a query as it was meant.
+pub(super) fn form_decoded(text: &str) -> String {
+    let text = text.replace('+', " ");
+    percent_decode_str(&text).decode_utf8_lossy().into_owned()
 }
 
 /// For paths that take no query.

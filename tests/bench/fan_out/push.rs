@@ -22,7 +22,7 @@ use crate::{
 
 use super::{end_of_log, live::SUBSCRIBERS_MAX, pages};
 
-/// As much as the server puts into one piece.
+/// As much as the server writes at a time to one who is not pushed to.
 const PIECE_BYTES: usize = 32 * 1024;
 /// Threads that write: on a small machine the server has as many that speak HTTP.
 const WRITERS: usize = 2;

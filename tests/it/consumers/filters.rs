@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 
 use super::{add, at, leases, place, places, put};
 
+/// As many as are remembered beside the one in force.
+const EARLIER_FILTERS: usize = 16;
+
 /// The events of `fa`, `fb` and `fc` in turn, three of each.
 fn ground(data: &std::path::Path) -> Process {
     let server = Process::start(data);
@@ -140,4 +143,25 @@ fn what_was_parked_is_replayed_whatever_the_filter_is() {
     let status = server.get("/v1/consumers/h").ok();
     assert_eq!(status["parked"], json!({ "aggregates": 0, "events": 0 }));
     server.kill();
+}
+
+/// Each filter that came further than the checkpoint is remembered, and there is an end to that.
+#[test]
+fn a_filter_too_many_is_refused_until_the_checkpoint_moves() {
+    let data = tempfile::tempdir().unwrap();
+    let server = ground(data.path());
+    let filter = |number: usize| json!({ "filter": { "types": ["counter", format!("other-{number}")] } });
+    let mut out = Vec::new();
+    for number in 0..=EARLIER_FILTERS {
+        put(&server, "f", &filter(number)).ok();
+        let delivered = at(&server, "f", "fetch", &json!({ "max": 1 })).ok();
+        out.extend(leases(&delivered));
+    }
+    let problem = put(&server, "f", &filter(EARLIER_FILTERS + 1)).problem(409, "too-many-filters");
+    assert_eq!(problem["limit"], EARLIER_FILTERS, "{problem}");
+    // One that there was is none too many, and once what is out is acknowledged there is room.
+    put(&server, "f", &filter(3)).ok();
+    at(&server, "f", "ack", &json!({ "leases": out })).ok();
+    drain(&server, "f");
+    put(&server, "f", &filter(EARLIER_FILTERS + 1)).ok();
 }

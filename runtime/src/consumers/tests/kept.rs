@@ -90,11 +90,7 @@ async fn a_look_that_finds_a_lease_over_wakes_who_waits() {
     let (house, _) = house();
     let consumers = house.open();
     append(&house.store, &["a"]);
-    let definition = Definition {
-        ack_deadline_ms: 100,
-        ..Definition::default()
-    };
-    consumers.put(&name(), definition, Start::Beginning).unwrap();
+    consumers.put(&name(), short(), Start::Beginning).unwrap();
     assert_eq!(consumers.fetch(&name(), &fetch("m")).await.unwrap().len(), 1);
     let consumer = consumers.find(&name()).unwrap();
     let wakes = consumer.wakes();

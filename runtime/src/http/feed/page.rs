@@ -5,13 +5,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use percent_encoding::{percent_decode_str, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 
 use crate::vocabulary::{Position, RecordedEvent};
 
 use super::super::{
     app::Running,
     cloudevent::{CloudEvent, ID},
+    extract::form_decoded,
 };
 
 /// About what a small event takes as a CloudEvent.
@@ -102,7 +103,7 @@ pub(in crate::http) fn next_target(path: &str, uri: &Uri, replaced: &[(&str, Str
     };
     for part in uri.query().unwrap_or_default().split('&') {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
-        let (name, value) = (decoded(name), decoded(value));
+        let (name, value) = (form_decoded(name), form_decoded(value));
         if !name.is_empty() && !replaced.iter().any(|(replaced, _)| *replaced == name) {
             add(&name, &value);
         }
@@ -111,11 +112,6 @@ pub(in crate::http) fn next_target(path: &str, uri: &Uri, replaced: &[(&str, Str
         add(name, value);
     }
     target
-}
-
-fn decoded(text: &str) -> String {
-    let text = text.replace('+', " ");
-    percent_decode_str(&text).decode_utf8_lossy().into_owned()
 }
 
 /// Whether a page reached the end of the feed.

@@ -120,7 +120,7 @@ pub(super) async fn put(
     let put = super::blocking(move || consumers.put_with(&named, definition, start, given)).await??;
     if put.is_new != Some(true) {
         // Also where nothing had to change: what one before it changed may not have been written down.
-        running.consumers.all_written_down(&name).await?;
+        running.consumers.written_down(&name).await?;
     }
     let status = if put.is_new == Some(true) {
         StatusCode::CREATED
